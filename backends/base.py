@@ -1,0 +1,180 @@
+"""What mlp_xp asks of an array library. Nothing here is mathematics, and nothing knows about networks."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+Array = Any
+"""An array of whichever library: the code written against `xp` does not know which."""
+
+CPU, CUDA_PINNED = 1, 3  # DLPack's device types whose memory the host can read
+
+
+class BackendError(RuntimeError):
+    """A backend is unknown, not usable here, or was given a device it does not have."""
+
+
+class DeviceError(ValueError):
+    """An array lies on another device than the one it is needed on, and is not moved silently."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a probe found out: is the backend usable on this machine, and if not, why and what helps."""
+
+    name: str
+    usable: bool
+    detail: str
+    """The library's version and what it computes on, or the reason why it is not usable."""
+    remedy: str = ""
+    devices: tuple[str, ...] = ()
+    """Every word that `select` takes for it on this machine, the default first."""
+
+
+class Backend:
+    """One array library on one device.
+
+    `xp` is the library's Array API namespace; every array handed out lies on `device`. The members below are all
+    that differs between libraries; a subclass states `name`, `xp` and `device` and overrides what its library does
+    in its own way.
+    """
+
+    name: str
+    xp: Any
+    device: Any
+    word: str
+    """The word that selects this backend and device, such as "torch:cuda:0"."""
+    has_float64: bool = True
+
+    def owns(self, array: object) -> bool:
+        """Is it an array of this library (on whichever of its devices)?"""
+        raise NotImplementedError
+
+    def from_host(self, array: np.ndarray, dtype: str | None = None) -> Array:
+        """Copy a NumPy array to the device, converted to `dtype` ("float32", "int32", ...) where given."""
+        raise NotImplementedError
+
+    def to_host(self, array: Array) -> np.ndarray:
+        """The same numbers as a C-contiguous NumPy array, possibly read-only and sharing memory."""
+        raise NotImplementedError
+
+    def device_name(self) -> str:
+        """The device in words, for people."""
+        return "CPU"
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """Entered around all work: the current device, gradients off, floating-point warnings off."""
+        return nullcontext()
+
+    def synchronize(self) -> None:
+        """Wait until the device has finished what it was given (for timing)."""
+
+    def fuse(self, rule: Callable[..., Any]) -> Callable[..., Any]:
+        """Make an elementwise rule fast.
+
+        `rule(xp, p, g, slots, coefficients) -> (p, slots)` is pure and works element by element on the last axis.
+        What comes back is called as `(p, g, slots, coefficients)`; it owns `p` and `slots` and may overwrite them.
+        """
+        xp = self.xp
+        return lambda p, g, slots, coefficients: rule(xp, p, g, slots, coefficients)
+
+    def compile(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+        """Make a pure function of arrays and numbers fast; the arguments at `donate` may be overwritten."""
+        return function
+
+    # The rest follows from the members above.
+
+    def from_any(self, array: Any, dtype: str | None = None, name: str = "the array") -> Array:
+        """An array on the device from what a user has: a list, a data frame, any DLPack array.
+
+        Host memory is moved to the device. Memory of an accelerator is used where it lies and is never moved
+        silently: `DeviceError` where that is not this backend's device. `TypeError` for what is not numeric.
+        """
+        if self.owns(array) and array_api_compat.device(array) == self.device:
+            if not self.xp.isdtype(array.dtype, ("bool", "integral", "real floating")):
+                raise not_numeric(name, array.dtype)
+            return array if dtype is None else self.xp.astype(array, getattr(self.xp, dtype), copy=False)
+        if not on_host(array):
+            return self._from_accelerator(array, dtype, name)
+        return self.from_host(host_array(array, name), dtype)
+
+    def _from_accelerator(self, array: Any, dtype: str | None, name: str) -> Array:
+        """Take over an array of an accelerator without moving it: through DLPack, on the same device only."""
+        error = DeviceError(
+            f"{name} lies on device {array_api_compat.device(array)!r} ({type(array).__module__}), the backend "
+            f"{self.word!r} computes on {self.device!r}; move {name} to the host or to that device first, or choose "
+            f"the backend that computes where it lies"
+        )
+        if self.owns(array):
+            raise error
+        try:
+            taken = self.xp.from_dlpack(array)
+        except Exception as reason:
+            raise error from reason
+        if array_api_compat.device(taken) != self.device:
+            raise error
+        return taken if dtype is None else self.xp.astype(taken, getattr(self.xp, dtype), copy=False)
+
+    def like(self, array: Array, example: Any) -> Any:
+        """Hand `array` back in the library and on the device of `example`; NumPy for what is no array."""
+        if self.owns(example) and array_api_compat.device(example) == self.device:
+            return array
+        if not array_api_compat.is_array_api_obj(example) or array_api_compat.is_numpy_array(example):
+            return self.to_host(array)
+        theirs = array_api_compat.array_namespace(example)
+        if not on_host(example):
+            return theirs.from_dlpack(array)
+        return theirs.asarray(self.to_host(array), device=array_api_compat.device(example))
+
+
+def on_host(array: Any) -> bool:
+    """Does the memory of an array, or of anything NumPy can read, belong to the host?"""
+    if not hasattr(array, "__dlpack_device__"):
+        return True
+    return int(array.__dlpack_device__()[0]) in (CPU, CUDA_PINNED)
+
+
+def host_array(array: Any, name: str) -> np.ndarray:
+    """NumPy's view of host data; `TypeError` that names it where it is not numeric."""
+    try:
+        found = np.asarray(array)
+    except RuntimeError as reason:
+        raise DeviceError(f"{name} cannot be read by the host: {reason}") from reason
+    except (TypeError, ValueError) as reason:
+        raise TypeError(f"{name} cannot be read as an array of numbers: {reason}") from reason
+    if found.dtype.kind not in "biuf":
+        raise not_numeric(name, found.dtype)
+    return found
+
+
+def not_numeric(name: str, dtype: object) -> TypeError:
+    return TypeError(
+        f"{name} has dtype {dtype}, which is not a real number; convert it first, for example with "
+        f"`.astype('float32')`, and encode text or categories as numbers"
+    )
+
+
+def load(library: str, extra: str) -> ModuleType | Status:
+    """Import an array library, or say in a `Status` why that fails: not installed, or broken."""
+    import importlib
+
+    backend = {"array_api_strict": "strict"}.get(library, library)
+    try:
+        return importlib.import_module(library)
+    except ModuleNotFoundError as error:
+        if error.name == library:
+            return Status(backend, False, f"{library} is not installed", f"install it: {extra}")
+        reason: Exception = error
+    except Exception as error:
+        reason = error
+    return Status(
+        backend,
+        False,
+        f"broken install: `import {library}` fails with {type(reason).__name__}: {reason}",
+        f"uninstall every package that provides {library}, then install one again: {extra}",
+    )

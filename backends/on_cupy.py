@@ -1,0 +1,137 @@
+"""CuPy, on a CUDA (or ROCm) GPU."""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+from .base import Array, Backend, BackendError, Status, load
+
+INSTALL = (
+    'pip install "mlp-xp[cuda13]" (driver 580 or newer), "mlp-xp[cuda12]" (driver 525 or newer), '
+    'or "mlp-xp[rocm]" for an AMD GPU'
+)
+NO_DRIVER, NO_DEVICE = 35, 100  # cudaErrorInsufficientDriver, cudaErrorNoDevice
+
+
+def probe() -> Status:
+    """Tell apart: not installed, broken, no driver, driver too old, no device, toolkit missing, usable."""
+    cupy = load("cupy", INSTALL)
+    if isinstance(cupy, Status):
+        return cupy
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return _no_device(cupy, error)
+    if count == 0:
+        return _unusable("no CUDA device is visible", "check `nvidia-smi` and the variable CUDA_VISIBLE_DEVICES")
+    try:
+        _compute(cupy)
+    except Exception as error:
+        return _cannot_compute(error)
+    names = tuple(f"cupy:{index}" for index in range(count))
+    detail = f"CuPy {cupy.__version__} on {count} x {_device_name(cupy, 0)}"
+    return Status("cupy", True, detail, devices=names)
+
+
+def _unusable(reason: str, remedy: str) -> Status:
+    return Status("cupy", False, reason, remedy)
+
+
+def _no_device(cupy: Any, error: Exception) -> Status:
+    status = getattr(error, "status", None)
+    driver = cupy.cuda.runtime.driverGetVersion()
+    if status == NO_DRIVER and driver == 0:
+        return _unusable("no CUDA driver is installed", "install the GPU's driver; `nvidia-smi` must list the GPU")
+    if status == NO_DRIVER:
+        runtime = cupy.cuda.runtime.runtimeGetVersion()
+        return _unusable(
+            f"the driver is too old: it supports CUDA {_version(driver)}, this CuPy needs CUDA {_version(runtime)}",
+            f"update the driver, or install the CuPy for CUDA {driver // 1000}: {INSTALL}",
+        )
+    if status == NO_DEVICE:
+        return _unusable(
+            "a driver is installed, but no CUDA device is visible",
+            "check `nvidia-smi` and the variable CUDA_VISIBLE_DEVICES",
+        )
+    return _unusable(f"the CUDA driver reports: {error}", "check that `nvidia-smi` lists the GPU and no error")
+
+
+def _cannot_compute(error: Exception) -> Status:
+    text = f"{type(error).__name__}: {error}"
+    if any(word in text.lower() for word in ("nvrtc", "cublas", "header", "libcu", ".so", ".dll", "cuda_path")):
+        return _unusable(
+            f"the CUDA toolkit's libraries are missing: {text}",
+            'install them beside CuPy: pip install "cupy-cuda13x[ctk]" (or "cupy-cuda12x[ctk]")',
+        )
+    return _unusable(f"a GPU is there, but a first computation fails: {text}", "check `nvidia-smi` for errors")
+
+
+def _compute(cupy: Any) -> None:
+    """A kernel that must be compiled and a matrix product: what a wheel without the toolkit cannot do."""
+    x = cupy.ones((4, 4), dtype=cupy.float32)
+    product = x @ (x * 2 + 1)
+    if float(product.sum()) != 4 * 4 * 4 * 3:
+        raise ArithmeticError(f"a product of matrices of ones sums to {float(product.sum())}, not to 192")
+
+
+def _version(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def _device_name(cupy: Any, index: int) -> str:
+    return cupy.cuda.runtime.getDeviceProperties(index)["name"].decode()
+
+
+class CuPyBackend(Backend):
+    name = "cupy"
+
+    def __init__(self, device: str = "") -> None:
+        import array_api_compat.cupy
+        import cupy
+
+        self._cupy = cupy
+        count = cupy.cuda.runtime.getDeviceCount()
+        if device and not (device.isdecimal() and int(device) < count):
+            known = ", ".join(f"'cupy:{index}'" for index in range(count))
+            raise BackendError(f"there is no CUDA device {device!r}; this machine has {known}")
+        self.xp = array_api_compat.cupy
+        self.device = cupy.cuda.Device(int(device or 0))
+        self.word = f"cupy:{int(device or 0)}"
+
+    def owns(self, array: object) -> bool:
+        return isinstance(array, self._cupy.ndarray)
+
+    def from_host(self, array: np.ndarray, dtype: str | None = None) -> Array:
+        with self.device:
+            return self._cupy.asarray(np.asarray(array, dtype=dtype, order="C"))
+
+    def to_host(self, array: Array) -> np.ndarray:
+        with self.device:
+            return self._cupy.asnumpy(array, order="C")
+
+    def device_name(self) -> str:
+        return _device_name(self._cupy, self.device.id)
+
+    def scope(self) -> AbstractContextManager[Any]:
+        return _Current(self.device)
+
+    def synchronize(self) -> None:
+        with self.device:
+            self._cupy.cuda.get_current_stream().synchronize()
+
+
+class _Current:
+    """Make a device current. CuPy's own context manager keeps one stack per Device object: not reentrant enough."""
+
+    def __init__(self, device: Any) -> None:
+        self._device = type(device)(device.id)
+
+    def __enter__(self) -> None:
+        self._device.__enter__()
+
+    def __exit__(self, *reason: object) -> None:
+        self._device.__exit__(*reason)
+
+
+create = CuPyBackend

@@ -1,0 +1,75 @@
+"""JAX, on its default device or a named one; whole steps are compiled by XLA."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+from .base import Array, Backend, BackendError, Status, load
+
+INSTALL = 'pip install "mlp-xp[jax]" (for a CUDA GPU also "jax[cuda13]")'
+
+
+def probe() -> Status:
+    jax = load("jax", INSTALL)
+    if isinstance(jax, Status):
+        return jax
+    try:
+        devices = _devices(jax)
+    except RuntimeError as error:
+        return Status("jax", False, f"JAX finds no device: {error}", "check the variable JAX_PLATFORMS")
+    return Status("jax", True, f"JAX {jax.__version__} on {jax.devices()[0].device_kind}", devices=tuple(devices))
+
+
+def _devices(jax: Any) -> dict[str, Any]:
+    """Every device by its word, the default platform's first."""
+    found = list(jax.devices())
+    if found[0].platform != "cpu":
+        found += jax.devices("cpu")
+    return {f"jax:{device.platform}:{device.id}": device for device in found}
+
+
+class JAXBackend(Backend):
+    name = "jax"
+
+    def __init__(self, device: str = "") -> None:
+        import jax
+        import jax.numpy
+
+        self._jax = jax
+        known = _devices(jax)
+        word = next(iter(known)) if not device else f"jax:{device}"
+        word = word if word in known else f"{word}:0"
+        if word not in known:
+            raise BackendError(f"JAX has no device {device!r} here; it has {', '.join(map(repr, known))}")
+        self.xp = jax.numpy
+        self.device = known[word]
+        self.word = word
+
+    def owns(self, array: object) -> bool:
+        return isinstance(array, self._jax.Array)
+
+    def from_host(self, array: np.ndarray, dtype: str | None = None) -> Array:
+        # A copy, because JAX may alias host memory on the CPU, and later changes there would show.
+        with self.scope():
+            return self._jax.device_put(np.array(array, dtype=dtype, order="C"), self.device)
+
+    def to_host(self, array: Array) -> np.ndarray:
+        return np.asarray(array, order="C")
+
+    def device_name(self) -> str:
+        return self.device.device_kind
+
+    def scope(self) -> AbstractContextManager[Any]:
+        # Without x64 JAX turns float64 into float32 silently. Dtypes are always stated, so nothing else changes.
+        return self._jax.enable_x64(True)
+
+    def synchronize(self) -> None:
+        self._jax.device_put(0.0, self.device).block_until_ready()
+
+    def compile(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+        return self._jax.jit(function, donate_argnums=donate)
+
+
+create = JAXBackend

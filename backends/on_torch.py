@@ -1,0 +1,74 @@
+"""PyTorch, on the CPU, a CUDA GPU or an Apple GPU, without its autograd."""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+from .base import Array, Backend, BackendError, Status, load
+
+INSTALL = 'pip install "mlp-xp[torch]"'
+
+
+def probe() -> Status:
+    torch = load("torch", INSTALL)
+    if isinstance(torch, Status):
+        return torch
+    devices = _devices(torch)
+    gpu = f" and {len(devices) - 1} GPU device(s)" if len(devices) > 1 else ""
+    return Status("torch", True, f"PyTorch {torch.__version__} on the CPU{gpu}", devices=tuple(devices))
+
+
+def _devices(torch: Any) -> list[str]:
+    found = ["torch:cpu"]
+    if torch.cuda.is_available():
+        found += [f"torch:cuda:{index}" for index in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        found += ["torch:mps:0"]
+    return found
+
+
+class TorchBackend(Backend):
+    name = "torch"
+
+    def __init__(self, device: str = "") -> None:
+        import array_api_compat.torch
+        import torch
+
+        self._torch = torch
+        self.word = f"torch:{device or 'cpu'}"
+        if device in ("cuda", "mps"):
+            self.word += ":0"
+        known = _devices(torch)
+        if self.word not in known:
+            raise BackendError(f"PyTorch has no device {device!r} here; it has {', '.join(map(repr, known))}")
+        self.xp = array_api_compat.torch
+        self.device = torch.device(self.word.removeprefix("torch:"))
+        self.has_float64 = self.device.type != "mps"
+
+    def owns(self, array: object) -> bool:
+        return isinstance(array, self._torch.Tensor)
+
+    def from_host(self, array: np.ndarray, dtype: str | None = None) -> Array:
+        array = np.array(array, dtype=dtype, order="C")  # a copy: a tensor that shares memory must be writable
+        return self._torch.from_numpy(array).to(self.device)
+
+    def to_host(self, array: Array) -> np.ndarray:
+        return np.asarray(array.detach().cpu().numpy(), order="C")
+
+    def device_name(self) -> str:
+        if self.device.type == "cuda":
+            return self._torch.cuda.get_device_name(self.device)
+        return {"cpu": "CPU", "mps": "Apple GPU"}[self.device.type]
+
+    def scope(self) -> AbstractContextManager[Any]:
+        return self._torch.no_grad()
+
+    def synchronize(self) -> None:
+        if self.device.type == "cuda":
+            self._torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            self._torch.mps.synchronize()
+
+
+create = TorchBackend

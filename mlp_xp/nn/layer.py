@@ -1,0 +1,68 @@
+"""What a layer is: a pure function and its derivative."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from mlp_xp import random
+
+from .initializers import Initializer
+
+Array = Any
+"""An array of the namespace `xp` that is handed in."""
+Parameters = dict[str, Any]
+"""What belongs to a layer, by name: arrays, or for a container the Parameters of its children."""
+
+
+class ShapeError(ValueError):
+    """Shapes that do not fit: says which layer, what it expects and what it got."""
+
+
+class Context(NamedTuple):
+    """What a forward pass is told beside its input."""
+
+    training: bool = False
+    key: random.Key = (0, 0)
+    """The randomness of this step, see `mlp_xp.random`."""
+    path: int = 0
+    """Where the layer stands in the net: layers of one net draw different numbers."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter to be: the shape of one model's array, its fans, and how it starts."""
+
+    shape: tuple[int, ...]
+    init: Initializer
+    fan_in: int
+    fan_out: int
+
+
+class Layer:
+    """A frozen dataclass of hyper-parameters with a pure `forward` and `backward`.
+
+    Shapes are (..., batch, features): a leading axis holds models trained side by side. Nothing is kept on `self`;
+    what backward needs travels in `saved`.
+    """
+
+    random: ClassVar[bool] = False
+    """Does forward draw random numbers in training? Then it gets a Context with a path of its own."""
+
+    def parameters(self) -> dict[str, Any]:
+        """The layer's parameters by name; a container gives a dict of dicts."""
+        return {}
+
+    def output_features(self, features: int) -> int:
+        """The number of features that come out when `features` go in; `ShapeError` if the layer cannot take them."""
+        return features
+
+    def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
+        """Give y and what backward will need."""
+        raise NotImplementedError
+
+    def backward(self, xp: Any, p: Parameters, saved: Any, dy: Array) -> tuple[Array, Parameters]:
+        """From dy = dL/dy give dx = dL/dx and the gradients of the parameters, by the parameters' names."""
+        raise NotImplementedError
+
+    def gradients(self, xp: Any, p: Parameters, saved: Any, dy: Array) -> Parameters:
+        """The gradients of the parameters alone: all that is asked of the first layer of a net."""
+        return self.backward(xp, p, saved, dy)[1]

@@ -1,0 +1,48 @@
+"""The affine map that every multi-layer perceptron is made of."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from .initializers import HeNormal, Initializer, Zeros
+from .layer import Array, Context, Layer, Parameter, Parameters, ShapeError
+
+
+@dataclass(frozen=True)
+class Linear(Layer):
+    """y = x W + b.   x: (..., batch, in)   W: (..., in, out)   b: (..., 1, out)   y: (..., batch, out)
+
+    With dy = dL/dy:   dW = xT dy,   db = sum over the batch of dy,   dx = dy WT
+    """
+
+    in_features: int
+    out_features: int
+    weight_init: Initializer = HeNormal()
+    bias_init: Initializer = Zeros()
+
+    def __post_init__(self) -> None:
+        if self.in_features < 1 or self.out_features < 1:
+            raise ShapeError(f"Linear({self.in_features}, {self.out_features}): a layer needs at least one feature")
+
+    def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Array]:
+        return x @ p["weight"] + p["bias"], x
+
+    def backward(self, xp: Any, p: Parameters, saved: Array, dy: Array) -> tuple[Array, Parameters]:
+        return dy @ p["weight"].mT, self.gradients(xp, p, saved, dy)
+
+    def gradients(self, xp: Any, p: Parameters, saved: Array, dy: Array) -> Parameters:
+        x = saved
+        return {"weight": x.mT @ dy, "bias": xp.sum(dy, axis=-2, keepdims=True)}
+
+    def parameters(self) -> dict[str, Parameter]:
+        fans = (self.in_features, self.out_features)
+        return {
+            "weight": Parameter((self.in_features, self.out_features), self.weight_init, *fans),
+            "bias": Parameter((1, self.out_features), self.bias_init, *fans),
+        }
+
+    def output_features(self, features: int) -> int:
+        if features != self.in_features:
+            raise ShapeError(
+                f"Linear({self.in_features}, {self.out_features}) expects {self.in_features} features, got {features}"
+            )
+        return self.out_features

@@ -1,0 +1,102 @@
+"""What may look on, and stop, while a trainer fits."""
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+
+class Callback:
+    """Called by `Trainer.fit`; set `trainer.stop = True` to end it after the current epoch or step."""
+
+    def on_fit_start(self, trainer: "Trainer", epochs: int, steps_per_epoch: int) -> None: ...
+
+    def on_step(self, trainer: "Trainer") -> None: ...
+
+    def on_epoch_end(self, trainer: "Trainer", record: dict[str, float]) -> None:
+        """`record` holds what the history holds of the epoch."""
+
+    def on_fit_end(self, trainer: "Trainer") -> None:
+        """Always called, after an error or Ctrl-C too."""
+
+
+class ProgressBar(Callback):
+    """A bar on a terminal, once a fit lasts longer than a second."""
+
+    def on_fit_start(self, trainer: "Trainer", epochs: int, steps_per_epoch: int) -> None:
+        from tqdm import tqdm
+
+        self._bar: Any = tqdm(total=epochs * steps_per_epoch, unit="step", disable=None, delay=1, dynamic_ncols=True)
+        self._epochs = trainer.epoch + epochs
+
+    def on_step(self, trainer: "Trainer") -> None:
+        self._bar.update()
+
+    def on_epoch_end(self, trainer: "Trainer", record: dict[str, float]) -> None:
+        shown = {name: f"{value:.4f}" for name, value in record.items() if name.endswith(("loss", "accuracy"))}
+        self._bar.set_description(f"epoch {trainer.epoch}/{self._epochs}", refresh=False)
+        self._bar.set_postfix(shown, refresh=False)
+
+    def on_fit_end(self, trainer: "Trainer") -> None:
+        self._bar.close()
+
+
+class EarlyStopping(Callback):
+    """Stop when `monitor` has not improved by more than `min_delta` for `patience` epochs; restore the best weights.
+
+    `monitor` is a column of the history; "loss" in its name means that less is better, else more is better.
+    """
+
+    def __init__(
+        self, monitor: str = "val_loss", patience: int = 10, min_delta: float = 0.0, restore_best: bool = True
+    ) -> None:
+        if patience < 1:
+            raise ValueError(f"EarlyStopping(patience={patience}): wait at least 1 epoch")
+        self.monitor, self.patience, self.min_delta, self.restore_best = monitor, patience, min_delta, restore_best
+        self.best_epoch: int | None = None
+        self.best: float | None = None
+
+    def on_fit_start(self, trainer: "Trainer", epochs: int, steps_per_epoch: int) -> None:
+        self.best_epoch = self.best = None
+        self._sign = 1.0 if "loss" in self.monitor else -1.0
+        self._weights: Any = None
+
+    def on_epoch_end(self, trainer: "Trainer", record: dict[str, float]) -> None:
+        if self.monitor not in record:
+            raise KeyError(
+                f"EarlyStopping watches {self.monitor!r}, which is not measured; there are {', '.join(record)}. "
+                f"Pass validation_data or metrics to measure it, or another monitor"
+            )
+        value = record[self.monitor]
+        if self.best is None or self._sign * (self.best - value) > self.min_delta:
+            self.best, self.best_epoch = value, trainer.epoch
+            if self.restore_best:
+                self._weights = trainer.copy_weights()
+        elif self.best_epoch is not None and trainer.epoch - self.best_epoch >= self.patience:
+            trainer.stop = True
+
+    def on_fit_end(self, trainer: "Trainer") -> None:
+        if self.restore_best and self._weights is not None:
+            trainer.restore_weights(self._weights)
+        self._weights = None
+
+
+class CSVLog(Callback):
+    """Write the history to a file, a line after each epoch, so that nothing is lost when a run is killed."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def on_fit_start(self, trainer: "Trainer", epochs: int, steps_per_epoch: int) -> None:
+        trainer.history.save_csv(self.path)  # a path that cannot be written fails here, not after the first epoch
+        self._names = trainer.history.names
+
+    def on_epoch_end(self, trainer: "Trainer", record: dict[str, float]) -> None:
+        if list(record) != self._names:
+            trainer.history.save_csv(self.path)
+            self._names = trainer.history.names
+            return
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, self._names).writerow(record)

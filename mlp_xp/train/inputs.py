@@ -1,0 +1,71 @@
+"""What a user hands in, checked once and put on the device."""
+
+from typing import Any
+
+from mlp_xp.nn import Layer, Loss, ShapeError
+
+from .step import Data
+
+
+def features(backend: Any, x: Any, model: Layer, dtype: str, name: str = "X") -> tuple[Any, int]:
+    """X on the device, (rows, features) of `dtype`, and the number of outputs that `model` gives for it."""
+    x = backend.from_any(x, dtype, name)
+    if x.ndim != 2:
+        raise ShapeError(
+            f"{name} must have shape (rows, features), got {tuple(x.shape)}; "
+            f"reshape it, for example `{name}.reshape(len({name}), -1)`"
+        )
+    if x.shape[0] == 0:
+        raise ValueError(f"{name} is empty: shape {tuple(x.shape)}")
+    try:
+        outputs = model.output_features(x.shape[1])
+    except ShapeError as error:
+        raise ShapeError(f"{name} of shape {tuple(x.shape)} does not fit the model: {error}") from None
+    xp = backend.xp
+    if not bool(xp.all(xp.isfinite(x))):
+        raise ValueError(
+            f"{name} contains NaN or infinity (in {dtype}); remove those rows or fill them in, for example with "
+            f"scikit-learn's SimpleImputer"
+        )
+    return x, outputs
+
+
+def labelled(backend: Any, x: Any, y: Any, weight: Any, model: Layer, loss: Loss, dtype: str, prefix: str = "") -> Data:
+    """X, y and sample weights on the device, checked against the model and the loss."""
+    x, outputs = features(backend, x, model, dtype, f"{prefix}X")
+    xp = backend.xp
+    target = backend.from_any(y, None, f"{prefix}y")
+    if target.ndim == 0 or target.shape[0] != x.shape[0]:
+        raise ShapeError(
+            f"{prefix}X has {x.shape[0]} rows, {prefix}y has shape {tuple(target.shape)}: one target for each row"
+        )
+    target = loss.encode(xp, target, outputs, getattr(xp, dtype))
+    return Data(x, target, _weights(backend, weight, x.shape[0], dtype, f"{prefix}sample_weight"))
+
+
+def _weights(backend: Any, weight: Any, rows: int, dtype: str, name: str) -> Any:
+    if weight is None:
+        return None
+    xp = backend.xp
+    weight = backend.from_any(weight, dtype, name)
+    if tuple(weight.shape) != (rows,):
+        raise ShapeError(f"{name} must have shape ({rows},), one weight a row; got {tuple(weight.shape)}")
+    if not bool(xp.all(xp.isfinite(weight))) or bool(xp.any(weight < 0)) or not bool(xp.any(weight > 0)):
+        raise ValueError(f"{name} must be finite, not negative, and not all zero")
+    return weight
+
+
+def batch_rows(batch_size: int | str | None, rows: int) -> int:
+    """The number of rows in a batch: "auto" is 32 or all there are, None is all."""
+    if batch_size == "auto":
+        return min(32, rows)
+    if batch_size is None:
+        return rows
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+        raise ValueError(f"batch_size={batch_size!r}: give a whole number above 0, 'auto', or None for all rows")
+    if batch_size > rows:
+        raise ValueError(
+            f"batch_size={batch_size} is larger than the data, which has {rows} rows; "
+            f"give at most {rows}, or None to use all rows at once"
+        )
+    return batch_size

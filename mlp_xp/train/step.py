@@ -1,0 +1,130 @@
+"""What happens in a step: pure functions of the state and the data, compiled by the backend.
+
+Nothing in here asks the device for a number. Losses and metrics are added up on the device and fetched when
+someone looks.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import array_api_compat
+
+from mlp_xp.nn import Context, Layer, Layout, Loss
+from mlp_xp.optim import Optimizer
+
+from .metrics import Metric
+
+Array = Any
+
+
+class Totals(NamedTuple):
+    """Sums over the rows seen since the start of an epoch or evaluation, each a number on the device."""
+
+    weight: Any = 0.0
+    loss: Any = 0.0
+    metrics: tuple[Any, ...] = ()
+    finite_steps: Any = 0.0
+    """The steps before the first one whose loss was not finite: NaN stays in a sum, so the count stops there."""
+
+
+class State(NamedTuple):
+    """All that a step changes."""
+
+    flat: Array
+    """The parameters, see Layout."""
+    slots: tuple[Array, ...]
+    """The optimizer's arrays, each shaped like `flat`."""
+    totals: Totals
+
+
+class Data(NamedTuple):
+    """A data set on the device."""
+
+    x: Array
+    """(rows, features)"""
+    target: Array = None
+    """As the loss encodes it: (rows,) labels or (rows, outputs)."""
+    weight: Array = None
+    """Per-sample weights (rows,), or None."""
+    order: Array = None
+    """The rows in the order of this epoch, int32 (rows,); None for the order they are in."""
+
+    def batch(self, xp: Any, start: Any, offsets: Array | None) -> "Data":
+        """The rows at `start + offsets` in the order of the epoch; all of them where `offsets` is None."""
+        if offsets is None:
+            return self
+        rows = start + offsets
+        if self.order is not None:
+            rows = xp.take(self.order, rows, axis=0)
+        return Data(*(None if part is None else xp.take(part, rows, axis=0) for part in self[:3]))
+
+
+def training_step(
+    backend: Any, model: Layer, layout: Layout, loss: Loss, optimizer: Optimizer, metrics: Sequence[Metric]
+) -> Callable[..., State]:
+    """(state, data, start, offsets, key, coefficients) -> state: one update from one batch."""
+    xp = backend.xp
+    update = backend.fuse(optimizer.rule)
+
+    def step(
+        state: State, data: Data, start: Any, offsets: Array | None, key: Any, coefficients: tuple[Any, ...]
+    ) -> State:
+        x, target, weight, _ = data.batch(xp, start, offsets)
+        p = layout.split(xp, state.flat)
+        y, saved = model.forward(xp, p, x, Context(training=True, key=key))
+        value, dy = loss(xp, y, target, weight)
+        gradient = layout.join(xp, model.gradients(xp, p, saved, dy))
+        totals = add(xp, state.totals, metrics, y, target, weight, value)
+        flat, slots = update(state.flat, gradient, state.slots, coefficients)
+        return State(flat, slots, totals)
+
+    return backend.compile(step, donate=(0,))
+
+
+def evaluation_step(
+    backend: Any, model: Layer, layout: Layout, loss: Loss, metrics: Sequence[Metric]
+) -> Callable[..., Totals]:
+    """(flat, data, totals) -> totals: loss and metrics of a batch, added to the totals."""
+    xp = backend.xp
+
+    def step(flat: Array, data: Data, totals: Totals) -> Totals:
+        y, _ = model.forward(xp, layout.split(xp, flat), data.x, Context())
+        value, _ = loss(xp, y, data.target, data.weight)
+        return add(xp, totals, metrics, y, data.target, data.weight, value)
+
+    return backend.compile(step)
+
+
+def prediction_step(backend: Any, model: Layer, layout: Layout) -> Callable[..., Array]:
+    """(flat, x) -> y, without randomness."""
+    xp = backend.xp
+    return backend.compile(lambda flat, x: model.forward(xp, layout.split(xp, flat), x, Context())[0])
+
+
+def add(
+    xp: Any,
+    totals: Totals,
+    metrics: Sequence[Metric],
+    y: Array,
+    target: Array,
+    weight: Array | None,
+    value: Array,
+) -> Totals:
+    """The totals with one more batch, whose mean loss is `value`."""
+    rows = float(y.shape[-2]) if weight is None else xp.sum(weight, axis=-1)
+    loss = totals.loss + value * rows
+    measured = tuple(
+        total + metric(xp, y, target, weight) * rows for total, metric in zip(totals.metrics, metrics, strict=True)
+    )
+    finite = totals.finite_steps + xp.astype(xp.isfinite(loss), y.dtype)
+    return Totals(totals.weight + rows, loss, measured, finite)
+
+
+def zero_totals(xp: Any, metrics: Sequence[Metric], example: Array) -> Totals:
+    """Totals of nothing, in the dtype and on the device of `example`."""
+    device = array_api_compat.device(example)
+    # An array for each: a compiled step may take them over, which it can do with a buffer only once.
+    weight, loss, finite, *measured = (
+        xp.zeros((), dtype=example.dtype, device=device) for _ in range(3 + len(metrics))
+    )
+    return Totals(weight, loss, tuple(measured), finite)

@@ -1,0 +1,316 @@
+"""The one loop: it fits, evaluates and predicts on every backend."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from mlp_xp import backends, random
+from mlp_xp.nn import Layer, Layout, Loss
+from mlp_xp.optim import Adam, Optimizer
+
+from . import inputs
+from .callbacks import Callback, ProgressBar
+from .history import History
+from .interrupt import DeferredInterrupt
+from .metrics import Metric
+from .rollback import Rollback
+from .step import Data, State, Totals, evaluation_step, prediction_step, training_step, zero_totals
+
+Array = Any
+EVALUATION_ROWS = 4096
+"""Rows in a batch of evaluate and predict: bounds their memory, and does not change what they give."""
+STEPS_BETWEEN_LOOKS = 512
+"""How often a long epoch is checked for a loss that is no longer finite: each look waits for the device."""
+
+
+class Trainer:
+    """Trains `model` to minimise `loss`.
+
+    backend: a word for `mlp_xp.backends.select`, or what it gave; "auto" takes a GPU through CuPy where one computes.
+    dtype: "float32" or "float64", of parameters and data; data of another dtype is converted.
+    seed: decides the initial weights, the shuffles and the dropout masks, alike on every backend.
+    metrics: measured in every epoch beside the loss, for example [train.Accuracy()].
+
+    `trainer.history` has a record for each epoch, `trainer.step` and `trainer.epoch` count the updates and epochs made.
+    """
+
+    def __init__(
+        self,
+        model: Layer,
+        loss: Loss,
+        optimizer: Optimizer | None = None,
+        *,
+        backend: str | backends.Backend = "auto",
+        dtype: str = "float32",
+        seed: int = 0,
+        metrics: Sequence[Metric] = (),
+    ) -> None:
+        self.model, self.loss, self.optimizer = model, loss, optimizer or Adam()
+        for name, value, kind in (
+            ("model", model, Layer),
+            ("loss", loss, Loss),
+            ("optimizer", self.optimizer, Optimizer),
+        ):
+            if not isinstance(value, kind):
+                raise TypeError(f"{name} must be an instance of {kind.__module__}.{kind.__name__}, got {value!r}")
+        self.backend = backends.select(backend)
+        if dtype not in ("float32", "float64"):
+            raise ValueError(f"dtype={dtype!r}: choose 'float32' or 'float64'")
+        if dtype == "float64" and not self.backend.has_float64:
+            raise backends.BackendError(f"{self.backend.word} cannot compute in float64; use dtype='float32'")
+        self.dtype, self.seed, self.metrics = dtype, seed, tuple(metrics)
+        self.layout = Layout(model)
+        if not self.layout.entries:
+            raise ValueError(f"{model} has no parameters to train; add a layer such as nn.Linear")
+        self.history = History()
+        self.step = self.epoch = 0
+        self.stop = False
+        """Set by a callback to end fit."""
+
+        parts = (self.backend, model, self.layout)
+        self._training_step = training_step(*parts, loss, self.optimizer, self.metrics)
+        self._evaluation_step = evaluation_step(*parts, loss, self.metrics)
+        self._prediction_step = prediction_step(*parts)
+        with self.backend.scope():
+            flat = self._pack(self.layout.initial(seed))
+            slots = tuple(self.backend.xp.zeros_like(flat) for _ in self.optimizer.slot_names)
+            self.state = State(flat, slots, self._zero(flat))
+
+    # Parameters by name, on the host
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """A copy of every parameter by its name, such as "0.weight", as NumPy arrays."""
+        return self.named(self.state.flat)
+
+    @parameters.setter
+    def parameters(self, values: dict[str, Any]) -> None:
+        """Replace all parameters; names and shapes must be those that `parameters` gives."""
+        expected = {entry.name: entry.parameter.shape for entry in self.layout.entries}
+        if set(values) != set(expected):
+            raise KeyError(f"expected parameters named {sorted(expected)}, got {sorted(values)}")
+        for name, shape in expected.items():
+            if tuple(values[name].shape) != shape:
+                raise ValueError(f"parameter {name!r} has shape {shape}, got {tuple(values[name].shape)}")
+        with self.backend.scope():
+            self.state = self.state._replace(flat=self._pack(values))
+
+    def named(self, flat: Array) -> dict[str, Any]:
+        """A vector shaped like the parameters (or an optimizer's slot) by names, as NumPy arrays of their own."""
+        with self.backend.scope():
+            parts = self.layout.named(self.backend.xp, flat)
+            return {name: self.backend.to_host(part).copy() for name, part in parts.items()}
+
+    def _pack(self, values: dict[str, Any]) -> Array:
+        tree = self.layout.nest(
+            {name: self.backend.from_any(value, self.dtype, name) for name, value in values.items()}
+        )
+        return self.layout.join(self.backend.xp, tree)
+
+    def copy_weights(self) -> Array:
+        """A copy of the parameters on the device, for `restore_weights`."""
+        return self._copy(self.state.flat)
+
+    def restore_weights(self, flat: Array) -> None:
+        self.state = self.state._replace(flat=self._copy(flat))
+
+    def _copy(self, array: Array) -> Array:
+        return self.backend.xp.asarray(array, copy=True)
+
+    # Training
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        epochs: int = 10,
+        batch_size: int | str | None = "auto",
+        sample_weight: Any = None,
+        validation_data: tuple[Any, ...] | None = None,
+        shuffle: bool = True,
+        callbacks: Iterable[Callback] = (),
+        progress: bool = True,
+    ) -> History:
+        """Train for `epochs` more epochs; gives the history of all epochs made so far.
+
+        X (rows, features) and y (rows,) or (rows, outputs) are lists, data frames, NumPy arrays, or arrays of any
+        library with DLPack; data on the host is moved to the device once. validation_data is (X, y) or
+        (X, y, sample_weight). batch_size None takes all rows at once. `progress` shows a bar on a terminal when it
+        takes longer than a second.
+
+        Ctrl-C ends it after the current step: weights, history and step stay as they are, then KeyboardInterrupt is
+        raised. `Diverged` when the loss is no longer finite; the weights are then the last good ones. TypeError or
+        ValueError for data that does not fit, before anything is changed.
+        """
+        if not isinstance(epochs, int) or epochs < 1:
+            raise ValueError(f"epochs={epochs!r}: give a whole number above 0")
+        callbacks = [*callbacks, *([ProgressBar()] if progress else [])]
+        with self.backend.scope():
+            data = self._labelled(X, y, sample_weight)
+            validation = None if validation_data is None else self._labelled(*validation_data[:3], prefix="validation ")
+            plan = _Plan(self, data, inputs.batch_rows(batch_size, data.x.shape[0]), shuffle)
+            self.stop = False
+            started = []
+            try:
+                for callback in callbacks:
+                    started.append(callback)
+                    callback.on_fit_start(self, epochs, plan.steps)
+                on_step = [c.on_step for c in callbacks if type(c).on_step is not Callback.on_step]
+                with DeferredInterrupt() as interrupt:
+                    for _ in range(epochs):
+                        record = self._fit_epoch(plan, validation, on_step, interrupt)
+                        if record is None:
+                            break
+                        for callback in callbacks:
+                            callback.on_epoch_end(self, record)
+                        if self.stop:
+                            break
+            finally:
+                for callback in started:
+                    callback.on_fit_end(self)
+        return self.history
+
+    def _fit_epoch(
+        self, plan: "_Plan", validation: Data | None, on_step: list[Any], interrupt: DeferredInterrupt
+    ) -> dict[str, float] | None:
+        """One epoch and its record; None if it was left early."""
+        start = perf_counter()
+        learning_rate = self.optimizer.learning_rate(self.step)
+        self.state = self.state._replace(totals=self._zero(self.state.flat))
+        data = plan.ordered(self.epoch)
+        for index in range(plan.steps):
+            plan.advance(data, index)
+            for call in on_step:
+                call(self)
+            if interrupt.wanted or self.stop:
+                return None
+            if index % STEPS_BETWEEN_LOOKS == STEPS_BETWEEN_LOOKS - 1:
+                plan.rollback.look(index + 1)
+        plan.rollback.look(plan.steps)
+        record = {"epoch": self.epoch + 1, **self._means(self.state.totals)}
+        if validation is not None:
+            record |= {f"val_{name}": value for name, value in self._evaluate(validation).items()}
+        self.epoch += 1
+        record |= {"learning_rate": learning_rate, "seconds": perf_counter() - start}
+        self.history.records.append(record)
+        return record
+
+    # Using it
+
+    def evaluate(self, X: Any, y: Any, *, sample_weight: Any = None) -> dict[str, float]:
+        """The loss and every metric over a data set, without dropout: {"loss": ..., "accuracy": ...}."""
+        with self.backend.scope():
+            return self._evaluate(self._labelled(X, y, sample_weight))
+
+    def predict(self, X: Any) -> Any:
+        """The model's outputs (rows, outputs), such as logits, in the library and on the device of X."""
+        with self.backend.scope():
+            x, _ = inputs.features(self.backend, X, self.model, self.dtype)
+            parts = [self._prediction_step(self.state.flat, x[rows, ...]) for rows in _chunks(x.shape[0])]
+            y = parts[0] if len(parts) == 1 else self.backend.xp.concat(parts, axis=0)
+            return self.backend.like(y, X)
+
+    def save(self, path: str | Path) -> None:
+        """Write model, weights, optimizer state, counters and history to a safetensors file, for `Trainer.load`."""
+        from .checkpoint import save
+
+        save(self, path)
+
+    @staticmethod
+    def load(
+        path: str | Path,
+        *,
+        backend: str | backends.Backend = "auto",
+        dtype: str | None = None,
+        model: Layer | None = None,
+        loss: Loss | None = None,
+        optimizer: Optimizer | None = None,
+        metrics: Sequence[Metric] | None = None,
+    ) -> "Trainer":
+        """Continue from a file of `save`, on any backend; the same numbers follow as without the stop.
+
+        model, loss, optimizer and metrics need to be given where they are not classes of mlp_xp itself.
+        """
+        from .checkpoint import load
+
+        return load(path, backend, dtype, model, loss, optimizer, metrics)
+
+    def _labelled(self, x: Any, y: Any, weight: Any = None, prefix: str = "") -> Data:
+        return inputs.labelled(self.backend, x, y, weight, self.model, self.loss, self.dtype, prefix)
+
+    def _evaluate(self, data: Data) -> dict[str, float]:
+        totals = self._zero(self.state.flat)
+        for rows in _chunks(data.x.shape[0]):
+            batch = Data(*(None if part is None else part[rows, ...] for part in data))
+            totals = self._evaluation_step(self.state.flat, batch, totals)
+        return self._means(totals)
+
+    def _means(self, totals: Totals) -> dict[str, float]:
+        """Fetch totals from the device as means over the rows."""
+        weight = self._number(totals.weight)
+        means = {"loss": self._number(totals.loss) / weight}
+        for metric, total in zip(self.metrics, totals.metrics, strict=True):
+            means[metric.name] = self._number(total) / weight
+        return means
+
+    def _number(self, array: Array) -> float:
+        return float(self.backend.to_host(array))
+
+    def _zero(self, example: Array) -> Totals:
+        return zero_totals(self.backend.xp, self.metrics, example)
+
+
+class _Plan:
+    """How one fit cuts its data into steps. Every step is a function of its number: it can be made again."""
+
+    def __init__(self, trainer: Trainer, data: Data, batch: int, shuffle: bool) -> None:
+        self.trainer, self.data, self.batch, self.shuffle = trainer, data, batch, shuffle
+        rows = data.x.shape[0]
+        self.steps = -(-rows // batch)
+        self.first_step, self.first_epoch = trainer.step, trainer.epoch
+        self._full = self._last = None
+        if self.steps > 1:
+            self._full = self._offsets(batch)
+            self._last = self._offsets(rows - (self.steps - 1) * batch)
+        self._draws = trainer.model.random
+        self.rollback = Rollback(trainer, self)
+
+    def _offsets(self, count: int) -> Array:
+        backend = self.trainer.backend
+        return backend.xp.arange(count, dtype=backend.xp.int32, device=backend.device)
+
+    def ordered(self, epoch: int) -> Data:
+        """The data with the order of its rows in an epoch. All rows at once need no order."""
+        if self.steps == 1 or not self.shuffle:
+            return self.data
+        trainer = self.trainer
+        order = random.permutation(trainer.seed, epoch, self.data.x.shape[0])
+        return self.data._replace(order=trainer.backend.from_host(order))
+
+    def advance(self, data: Data, index: int) -> None:
+        """Make step `index` of an epoch whose data is `data`."""
+        trainer = self.trainer
+        trainer.state = trainer._training_step(
+            trainer.state,
+            data,
+            index * self.batch,
+            self._last if index == self.steps - 1 else self._full,
+            random.key(trainer.seed, trainer.step) if self._draws else (0, 0),
+            trainer.optimizer.coefficients(trainer.step),
+        )
+        trainer.step += 1
+
+    def advance_to(self, step: int) -> None:
+        """Make steps again, from the trainer's current one until `step` updates have been made."""
+        ordered_epoch, data = -1, self.data
+        while self.trainer.step < step:
+            epoch, index = divmod(self.trainer.step - self.first_step, self.steps)
+            if epoch != ordered_epoch:
+                ordered_epoch, data = epoch, self.ordered(self.first_epoch + epoch)
+            self.advance(data, index)
+
+
+def _chunks(rows: int) -> list[slice]:
+    return [slice(start, min(start + EVALUATION_ROWS, rows)) for start in range(0, rows, EVALUATION_ROWS)]
