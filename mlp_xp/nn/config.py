@@ -24,10 +24,8 @@ def from_config(config: Any, module: ModuleType) -> Any:
     if not isinstance(config, dict):
         return config
     name = config["type"]
-    found: Any = getattr(module, name, None) if name in module.__all__ else None
-    if found is None or not is_dataclass(found):
+    if name not in module.__all__:
         raise LookupError(f"{name!r} is not part of {module.__name__}")
     values = {key: from_config(value, module) for key, value in config.items() if key != "type"}
-    if name == "Sequential":
-        return found(*values["layers"])
-    return found(**values)
+    build: Any = getattr(module, name)
+    return build(*values["layers"]) if name == "Sequential" else build(**values)

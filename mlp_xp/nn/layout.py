@@ -56,21 +56,27 @@ class Layout:
         """Arrays by full name as the tree that the model takes: the inverse of `named`."""
         return _nested(named, self._tree, "")
 
-    def join(self, xp: Any, tree: Parameters, lead: tuple[int, ...] = ()) -> Array:
-        """The inverse of `split`: the vector (*lead, size) of a tree of arrays, such as the gradients."""
+    def gaps(self, xp: Any, flat: Array) -> tuple[Array, ...]:
+        """The zeros behind each parameter, in the dtype and on the device of `flat`: for `join`, made once."""
+        starts = [entry.start for entry in self.entries[1:]] + [self.size]
+        device = array_api_compat.device(flat)
+        return tuple(
+            xp.zeros((*flat.shape[:-1], start - entry.stop), dtype=flat.dtype, device=device)
+            for entry, start in zip(self.entries, starts, strict=True)
+        )
+
+    def join(self, xp: Any, tree: Parameters, gaps: tuple[Array, ...]) -> Array:
+        """The inverse of `split`: one vector of a tree of arrays, such as the gradients."""
+        lead = gaps[0].shape[:-1]
         parts = []
-        end = 0
-        for entry, path in zip(self.entries, self._paths, strict=True):
+        for path, gap in zip(self._paths, gaps, strict=True):
             array = tree
             for name in path:
                 array = array[name]
-            if entry.start > end:
-                parts.append(_gap(xp, array, (*lead, entry.start - end)))
-            parts.append(xp.reshape(array, (*lead, -1)))
-            end = entry.stop
-        if self.size > end:
-            parts.append(_gap(xp, array, (*lead, self.size - end)))
-        return xp.concat(parts, axis=-1)
+            parts.append(xp.reshape(array, (*lead, -1)) if lead else array)
+            if gap.shape[-1]:
+                parts.append(gap)
+        return xp.concat(parts, axis=-1 if lead else None)  # None flattens each part
 
     def named(self, xp: Any, flat: Array) -> dict[str, Array]:
         """The parameters in `flat` by their full names, such as "0.weight"."""
@@ -117,7 +123,3 @@ def _views(xp: Any, flat: Array, lead: tuple[int, ...], plan: dict[str, Any]) ->
         else:
             views[name] = _views(xp, flat, lead, node) if node else node
     return views
-
-
-def _gap(xp: Any, like: Array, shape: tuple[int, ...]) -> Array:
-    return xp.zeros(shape, dtype=like.dtype, device=array_api_compat.device(like))

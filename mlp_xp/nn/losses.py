@@ -103,11 +103,11 @@ class _Categorical(Loss):
 
 
 def one_hot(xp: Any, target: Array, y: Array) -> Array:
-    """Labels (..., batch) as rows of 0 and 1, shaped and typed like y; rows of probabilities as they are."""
-    if not xp.isdtype(target.dtype, "integral"):
+    """Labels (batch,) as rows of 0 and 1, typed like y (..., batch, classes); rows of probabilities as they are."""
+    if target.ndim == 2:
         return target
     classes = xp.arange(y.shape[-1], dtype=target.dtype, device=array_api_compat.device(target))
-    return xp.astype(xp.expand_dims(target, axis=-1) == classes, y.dtype)
+    return xp.astype(target[:, None] == classes, y.dtype)
 
 
 @dataclass(frozen=True)
@@ -154,4 +154,4 @@ def batch_share(xp: Any, y: Array, weight: Array | None, per_element: bool = Fal
     if weight is None:
         return 1.0 / (y.shape[-2] * parts)
     total = xp.maximum(xp.sum(weight, axis=-1, keepdims=True), float(xp.finfo(y.dtype).smallest_normal))
-    return xp.expand_dims(weight / (total * float(parts)), axis=-1)
+    return (weight / (total * float(parts)))[..., None]

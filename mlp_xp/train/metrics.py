@@ -32,7 +32,7 @@ class Accuracy(Metric):
             right = (y > self.threshold) == (target > 0.5)
             hits = xp.astype(right, y.dtype)
         else:
-            if not xp.isdtype(target.dtype, "integral"):
+            if target.ndim == 2:
                 target = xp.argmax(target, axis=-1)
-            hits = xp.expand_dims(xp.astype(xp.argmax(y, axis=-1) == target, y.dtype), axis=-1)
+            hits = xp.astype(xp.argmax(y, axis=-1) == target, y.dtype)[..., None]
         return xp.sum(batch_share(xp, y, weight) * hits, axis=(-2, -1))

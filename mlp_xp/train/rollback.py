@@ -1,5 +1,6 @@
 """When the loss is no longer finite: say at which step, and go back to the last good weights."""
 
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,29 +31,46 @@ class Rollback:
     def _copy(self) -> tuple[int, Any]:
         copy = self.trainer._copy
         state = self.trainer.state
-        return self.trainer.step, state._replace(flat=copy(state.flat), slots=tuple(copy(slot) for slot in state.slots))
+        slots = tuple(copy(slot) for slot in state.slots)
+        return self.trainer.step, state._replace(flat=copy(state.flat), slots=slots)
 
-    def look(self, steps_of_epoch: int) -> None:
-        """Fetch the loss so far after `steps_of_epoch` steps of this epoch; raise Diverged if it is not finite."""
-        trainer = self.trainer
-        finite = int(trainer._number(trainer.state.totals.finite_steps))
-        if finite < steps_of_epoch:
-            self._go_back(trainer.step - steps_of_epoch + finite + 1)
-        if trainer.step - self.newest[0] >= STEPS_BETWEEN_COPIES:
+    def look(self) -> None:
+        """Fetch the loss of the epoch so far; raise Diverged if it is not finite (NaN stays in a sum)."""
+        if not self._finite():
+            self._go_back()
+        if self.trainer.step - self.newest[0] >= STEPS_BETWEEN_COPIES:
             # A step since the newest copy had a finite loss, so those weights are good; of these it is not known yet.
             self.good, self.newest = self.newest, self._copy()
 
-    def _go_back(self, bad: int) -> None:
-        """Update number `bad` met a loss that is not finite: go back to the weights that the update before it met."""
+    def _finite(self) -> bool:
+        return isfinite(self.trainer._number(self.trainer.state.totals.loss))
+
+    def _restore(self) -> None:
         trainer = self.trainer
-        epoch, index = divmod(bad - 1 - self.plan.first_step, self.plan.steps)
-        rate = trainer.optimizer.learning_rate(bad - 1)
-        trainer.step, trainer.state = self.good
-        trainer.state = trainer.state._replace(totals=trainer._zero(trainer.state.flat))
-        self.plan.advance_to(bad - 2)
-        where = f"epoch {self.plan.first_epoch + epoch + 1}, batch {index + 1} of {self.plan.steps}"
+        trainer.step, state = self.good
+        trainer.state = state._replace(
+            flat=trainer._copy(state.flat),
+            slots=tuple(trainer._copy(slot) for slot in state.slots),
+            totals=trainer._zero(state.flat),
+        )
+
+    def _go_back(self) -> None:
+        trainer, plan = self.trainer, self.plan
+        seen = trainer.step
+        self._restore()
+        for _ in plan.again(seen):
+            if not self._finite():
+                break
+        bad = trainer.step
+        # The weights that step `bad` met gave the bad loss; those that the step before it met are the last good ones.
+        self._restore()
+        for _ in plan.again(bad - 2):
+            pass
+        epoch, index = divmod(bad - 1 - plan.first_step, plan.steps)
+        where = f"epoch {plan.first_epoch + epoch + 1}, batch {index + 1} of {plan.steps}"
         raise Diverged(
-            f"the loss became NaN or infinite at step {bad} ({where}); the weights are those after step {trainer.step}, the last with a finite loss. "
-            f"Lower the learning rate (it was {rate:g}), or scale the inputs",
+            f"the loss became NaN or infinite at step {bad} ({where}); the weights are those after step {trainer.step}, "
+            f"the last with a finite loss. Lower the learning rate (it was "
+            f"{trainer.optimizer.learning_rate(bad - 1):g}), or scale the inputs",
             bad,
         )

@@ -23,8 +23,6 @@ class Totals(NamedTuple):
     weight: Any = 0.0
     loss: Any = 0.0
     metrics: tuple[Any, ...] = ()
-    finite_steps: Any = 0.0
-    """The steps before the first one whose loss was not finite: NaN stays in a sum, so the count stops there."""
 
 
 class State(NamedTuple):
@@ -56,11 +54,18 @@ class Data(NamedTuple):
         rows = start + offsets
         if self.order is not None:
             rows = xp.take(self.order, rows, axis=0)
-        return Data(*(None if part is None else xp.take(part, rows, axis=0) for part in self[:3]))
+        weight = None if self.weight is None else xp.take(self.weight, rows, axis=0)
+        return Data(xp.take(self.x, rows, axis=0), xp.take(self.target, rows, axis=0), weight)
 
 
 def training_step(
-    backend: Any, model: Layer, layout: Layout, loss: Loss, optimizer: Optimizer, metrics: Sequence[Metric]
+    backend: Any,
+    model: Layer,
+    layout: Layout,
+    gaps: tuple[Array, ...],
+    loss: Loss,
+    optimizer: Optimizer,
+    metrics: Sequence[Metric],
 ) -> Callable[..., State]:
     """(state, data, start, offsets, key, coefficients) -> state: one update from one batch."""
     xp = backend.xp
@@ -73,7 +78,7 @@ def training_step(
         p = layout.split(xp, state.flat)
         y, saved = model.forward(xp, p, x, Context(training=True, key=key))
         value, dy = loss(xp, y, target, weight)
-        gradient = layout.join(xp, model.gradients(xp, p, saved, dy))
+        gradient = layout.join(xp, model.gradients(xp, p, saved, dy), gaps)
         totals = add(xp, state.totals, metrics, y, target, weight, value)
         flat, slots = update(state.flat, gradient, state.slots, coefficients)
         return State(flat, slots, totals)
@@ -112,19 +117,15 @@ def add(
 ) -> Totals:
     """The totals with one more batch, whose mean loss is `value`."""
     rows = float(y.shape[-2]) if weight is None else xp.sum(weight, axis=-1)
-    loss = totals.loss + value * rows
     measured = tuple(
         total + metric(xp, y, target, weight) * rows for total, metric in zip(totals.metrics, metrics, strict=True)
     )
-    finite = totals.finite_steps + xp.astype(xp.isfinite(loss), y.dtype)
-    return Totals(totals.weight + rows, loss, measured, finite)
+    return Totals(totals.weight + rows, totals.loss + value * rows, measured)
 
 
 def zero_totals(xp: Any, metrics: Sequence[Metric], example: Array) -> Totals:
     """Totals of nothing, in the dtype and on the device of `example`."""
     device = array_api_compat.device(example)
     # An array for each: a compiled step may take them over, which it can do with a buffer only once.
-    weight, loss, finite, *measured = (
-        xp.zeros((), dtype=example.dtype, device=device) for _ in range(3 + len(metrics))
-    )
-    return Totals(weight, loss, tuple(measured), finite)
+    weight, loss, *measured = (xp.zeros((), dtype=example.dtype, device=device) for _ in range(2 + len(metrics)))
+    return Totals(weight, loss, tuple(measured))

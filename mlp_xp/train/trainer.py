@@ -1,6 +1,6 @@
 """The one loop: it fits, evaluates and predicts on every backend."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -69,12 +69,15 @@ class Trainer:
         """Set by a callback to end fit."""
 
         parts = (self.backend, model, self.layout)
-        self._training_step = training_step(*parts, loss, self.optimizer, self.metrics)
-        self._evaluation_step = evaluation_step(*parts, loss, self.metrics)
-        self._prediction_step = prediction_step(*parts)
+        xp = self.backend.xp
         with self.backend.scope():
+            example = xp.zeros((0,), dtype=getattr(xp, dtype), device=self.backend.device)
+            self._gaps = self.layout.gaps(xp, example)
+            self._training_step = training_step(*parts, self._gaps, loss, self.optimizer, self.metrics)
+            self._evaluation_step = evaluation_step(*parts, loss, self.metrics)
+            self._prediction_step = prediction_step(*parts)
             flat = self._pack(self.layout.initial(seed))
-            slots = tuple(self.backend.xp.zeros_like(flat) for _ in self.optimizer.slot_names)
+            slots = tuple(xp.zeros_like(flat) for _ in self.optimizer.slot_names)
             self.state = State(flat, slots, self._zero(flat))
 
     # Parameters by name, on the host
@@ -106,7 +109,7 @@ class Trainer:
         tree = self.layout.nest(
             {name: self.backend.from_any(value, self.dtype, name) for name, value in values.items()}
         )
-        return self.layout.join(self.backend.xp, tree)
+        return self.layout.join(self.backend.xp, tree, self._gaps)
 
     def copy_weights(self) -> Array:
         """A copy of the parameters on the device, for `restore_weights`."""
@@ -128,7 +131,7 @@ class Trainer:
         epochs: int = 10,
         batch_size: int | str | None = "auto",
         sample_weight: Any = None,
-        validation_data: tuple[Any, ...] | None = None,
+        validation_data: Sequence[Any] | None = None,
         shuffle: bool = True,
         callbacks: Iterable[Callback] = (),
         progress: bool = True,
@@ -149,7 +152,7 @@ class Trainer:
         callbacks = [*callbacks, *([ProgressBar()] if progress else [])]
         with self.backend.scope():
             data = self._labelled(X, y, sample_weight)
-            validation = None if validation_data is None else self._labelled(*validation_data[:3], prefix="validation ")
+            validation = None if validation_data is None else self._labelled(*validation_data, prefix="validation ")
             plan = _Plan(self, data, inputs.batch_rows(batch_size, data.x.shape[0]), shuffle)
             self.stop = False
             started = []
@@ -187,8 +190,8 @@ class Trainer:
             if interrupt.wanted or self.stop:
                 return None
             if index % STEPS_BETWEEN_LOOKS == STEPS_BETWEEN_LOOKS - 1:
-                plan.rollback.look(index + 1)
-        plan.rollback.look(plan.steps)
+                plan.rollback.look()
+        plan.rollback.look()
         record = {"epoch": self.epoch + 1, **self._means(self.state.totals)}
         if validation is not None:
             record |= {f"val_{name}": value for name, value in self._evaluate(validation).items()}
@@ -237,7 +240,7 @@ class Trainer:
 
         return load(path, backend, dtype, model, loss, optimizer, metrics)
 
-    def _labelled(self, x: Any, y: Any, weight: Any = None, prefix: str = "") -> Data:
+    def _labelled(self, x: Any, y: Any, weight: Any = None, *, prefix: str = "") -> Data:
         return inputs.labelled(self.backend, x, y, weight, self.model, self.loss, self.dtype, prefix)
 
     def _evaluate(self, data: Data) -> dict[str, float]:
@@ -302,14 +305,15 @@ class _Plan:
         )
         trainer.step += 1
 
-    def advance_to(self, step: int) -> None:
-        """Make steps again, from the trainer's current one until `step` updates have been made."""
+    def again(self, stop: int) -> Iterator[None]:
+        """Make steps again, from the trainer's current one until `stop` updates have been made; yields after each."""
         ordered_epoch, data = -1, self.data
-        while self.trainer.step < step:
+        while self.trainer.step < stop:
             epoch, index = divmod(self.trainer.step - self.first_step, self.steps)
             if epoch != ordered_epoch:
                 ordered_epoch, data = epoch, self.ordered(self.first_epoch + epoch)
             self.advance(data, index)
+            yield
 
 
 def _chunks(rows: int) -> list[slice]:
