@@ -1,18 +1,21 @@
-"""Metrics on the device: means over the rows of a batch, added up without a transfer."""
+"""Metrics on the device: added up over the rows without a transfer."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
-
-from mlp_xp.nn.losses import batch_share
 
 Array = Any
 
 
 class Metric:
+    """A frozen dataclass that measures a batch; its mean over all rows goes into the history as `name`."""
+
     name: ClassVar[str]
 
     def __call__(self, xp: Any, y: Array, target: Array, weight: Array | None) -> Array:
-        """The (weighted) mean over the rows of a batch: y (..., batch, outputs) and target as the loss encodes it."""
+        """The sum over the rows of a batch, each row times its weight (batch,) where weights are given.
+
+        y is (..., batch, outputs), target as the loss encodes it: (batch,) labels or (batch, outputs).
+        """
         raise NotImplementedError
 
 
@@ -29,10 +32,9 @@ class Accuracy(Metric):
 
     def __call__(self, xp: Any, y: Array, target: Array, weight: Array | None) -> Array:
         if y.shape[-1] == 1:
-            right = (y > self.threshold) == (target > 0.5)
-            hits = xp.astype(right, y.dtype)
+            right = (y[..., 0] > self.threshold) == (target[:, 0] > 0.5)
         else:
-            if target.ndim == 2:
-                target = xp.argmax(target, axis=-1)
-            hits = xp.astype(xp.argmax(y, axis=-1) == target, y.dtype)[..., None]
-        return xp.sum(batch_share(xp, y, weight) * hits, axis=(-2, -1))
+            labels = target if target.ndim == 1 else xp.argmax(target, axis=-1)
+            right = xp.argmax(y, axis=-1) == labels
+        hits = xp.astype(right, y.dtype)
+        return xp.sum(hits if weight is None else weight * hits, axis=-1)

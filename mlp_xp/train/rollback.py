@@ -69,8 +69,8 @@ class Rollback:
         epoch, index = divmod(bad - 1 - plan.first_step, plan.steps)
         where = f"epoch {plan.first_epoch + epoch + 1}, batch {index + 1} of {plan.steps}"
         raise Diverged(
-            f"the loss became NaN or infinite at step {bad} ({where}); the weights are those after step {trainer.step}, "
-            f"the last with a finite loss. Lower the learning rate (it was "
+            f"the loss became NaN or infinite at step {bad} ({where}); the weights are those after step "
+            f"{trainer.step}, the last with a finite loss. Lower the learning rate (it was "
             f"{trainer.optimizer.learning_rate(bad - 1):g}), or scale the inputs",
             bad,
         )

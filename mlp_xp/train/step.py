@@ -118,7 +118,7 @@ def add(
     """The totals with one more batch, whose mean loss is `value`."""
     rows = float(y.shape[-2]) if weight is None else xp.sum(weight, axis=-1)
     measured = tuple(
-        total + metric(xp, y, target, weight) * rows for total, metric in zip(totals.metrics, metrics, strict=True)
+        total + metric(xp, y, target, weight) for total, metric in zip(totals.metrics, metrics, strict=True)
     )
     return Totals(totals.weight + rows, totals.loss + value * rows, measured)
 

@@ -1,0 +1,78 @@
+"""The command `mlp-xp`, also reached as `python -m mlp_xp`. Nothing is imported before it is needed."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mlp_xp import __version__
+
+if TYPE_CHECKING:
+    from mlp_xp.backends import Status
+
+HEADER = ("backend", "usable", "computes on, or why not", "selected by")
+EXAMPLE = """\
+example:
+  mlp-xp backends        which array libraries and devices can be used here, and what helps where one cannot
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line, by default the process's own; gives the exit code."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.command is None:
+        parser.print_help(sys.stderr)
+        return 2
+    return arguments.run()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mlp-xp",
+        description="Multi-layer perceptrons on NumPy, CuPy, PyTorch and JAX arrays.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    command = commands.add_parser(
+        "backends",
+        help="list the backends: usable here or not, and why not",
+        description="List every backend: usable here or not and why not, and the words that select it. "
+        "Imports each array library that is installed, which takes seconds.",
+    )
+    command.set_defaults(run=_backends)
+    return parser
+
+
+def _backends() -> int:
+    """Print every backend, and the one that "auto" takes; exit code 1 where "auto" takes none."""
+    from mlp_xp import backends
+
+    print("\n".join(_table(backends.available())))
+    try:
+        chosen = backends.select("auto").word
+    except backends.BackendError as error:
+        print(f'\n"auto" takes none here: {error}')
+        return 1
+    print(f'\n"auto" takes {chosen} here.')
+    return 0
+
+
+def _table(statuses: Sequence["Status"]) -> list[str]:
+    """Lines of a table with aligned columns. Under a backend that is not usable stands what helps."""
+    rows = [HEADER]
+    for status in statuses:
+        detail = " ".join(status.detail.split())  # what an import error says may run over several lines
+        rows.append((status.name, "yes" if status.usable else "no", detail, ", ".join(status.devices)))
+    # A reason may be long, and no word follows it: it does not push the last column away.
+    widths = [max(len(row[column]) for row in rows if row[3] or column < 2) for column in range(3)]
+    indent = " " * (widths[0] + widths[1] + 4)
+    lines = []
+    for row, remedy in zip(rows, ["", *(status.remedy for status in statuses)], strict=True):
+        cells = [cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True)]
+        lines.append("  ".join([*cells, row[3]]).rstrip())
+        if remedy:
+            lines.append(f"{indent}remedy: {' '.join(remedy.split())}")
+    return lines

@@ -1,0 +1,7 @@
+"""Pictures of training and of what was learned. Needs matplotlib: pip install "mlp-xp[plot]"."""
+
+from .boundary import decision_boundary
+from .curves import learning_curves
+from .style import require_matplotlib
+
+__all__ = ["decision_boundary", "learning_curves", "require_matplotlib"]

@@ -1,0 +1,171 @@
+"""What the training scripts share: their options, how they are run, and what they leave in --out."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from mlp_xp import backends, nn, optim, train, viz
+
+ACTIVATIONS: dict[str, type[nn.Layer]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
+OPTIMIZERS: dict[str, Callable[[float], optim.Optimizer]] = {
+    "sgd": lambda lr: optim.SGD(lr),
+    "momentum": lambda lr: optim.SGD(lr, momentum=0.9),
+    "nesterov": lambda lr: optim.SGD(lr, momentum=0.9, nesterov=True),
+    "adam": lambda lr: optim.Adam(lr),
+}
+
+
+class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Show the defaults, and leave the example on lines of its own."""
+
+
+def options(description: str, example: str, **defaults: Any) -> argparse.ArgumentParser:
+    """The options of every training script, with the defaults of one; `data` says what --data is there."""
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog=f"example:\n  {example}",
+        formatter_class=type(
+            "Help", (argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter), {}
+        ),
+    )
+    parser.add_argument("--backend", default="auto", help="numpy, cupy, cupy:1, torch, torch:cuda:0, jax, ... or auto")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "float64"))
+    parser.add_argument("--layers", type=positive, nargs="*", metavar="N", help="units in each hidden layer")
+    parser.add_argument("--activation", choices=sorted(ACTIVATIONS), help="of the hidden layers")
+    parser.add_argument("--optimizer", choices=sorted(OPTIMIZERS))
+    parser.add_argument("--lr", type=float, help="learning rate")
+    parser.add_argument("--batch-size", type=batch_size, help="rows in a batch, or 'all'")
+    parser.add_argument("--epochs", type=positive)
+    parser.add_argument("--seed", type=int, default=0, help="decides weights, shuffles and splits")
+    parser.add_argument("--data", help=defaults.pop("data"))
+    parser.add_argument("--out", type=Path, help="folder for metrics.json, history.csv, model.safetensors and pictures")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.set_defaults(**defaults)
+    return parser
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
+def batch_size(text: str) -> int | None:
+    return None if text == "all" else positive(text)
+
+
+def multilayer(inputs: int, hidden: Sequence[int], outputs: int, activation: str) -> nn.Sequential:
+    """Linear layers with the activation between them; weights start as suits the activation."""
+    init = nn.HeNormal() if activation == "relu" else nn.GlorotNormal()
+    layers: list[nn.Layer] = []
+    for fan_in, fan_out in zip([inputs, *hidden], [*hidden, outputs], strict=True):
+        layers += [nn.Linear(fan_in, fan_out, weight_init=init), ACTIVATIONS[activation]()]
+    return nn.Sequential(*layers[:-1])
+
+
+@dataclass
+class Run:
+    """One training run: the trainer, its data (training, test, optional validation), and what it measured."""
+
+    args: argparse.Namespace
+    trainer: train.Trainer
+    training: tuple[Any, Any]
+    test: tuple[Any, Any]
+    validation: tuple[Any, Any] | None = None
+    out: Path | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.out = self.out or self.args.out
+        if self.out is not None:
+            prepare(self.out)
+
+    def fit(self, callbacks: Sequence[train.Callback] = ()) -> None:
+        """Train, then measure on the training and the test set. Ctrl-C and a diverged loss keep what was reached."""
+        args, trainer = self.args, self.trainer
+        log = [train.CSVLog(self.out / "history.csv")] if self.out else []
+        start = perf_counter()
+        failure: BaseException | None = None
+        try:
+            trainer.fit(
+                *self.training,
+                epochs=args.epochs,
+                batch_size=args.batch_size,
+                validation_data=self.validation,
+                callbacks=[*log, *callbacks],
+                progress=not args.quiet,
+            )
+        except (KeyboardInterrupt, train.Diverged) as stopped:
+            failure = stopped
+        self.seconds += perf_counter() - start
+        measured = {
+            f"{part}_{name}": value
+            for part, data in (("train", self.training), ("test", self.test))
+            for name, value in trainer.evaluate(*data).items()
+        }
+        self.metrics = {
+            "backend": trainer.backend.word,
+            "device": trainer.backend.device_name(),
+            "dtype": trainer.dtype,
+            "seed": trainer.seed,
+            "epochs": trainer.epoch,
+            "seconds": self.seconds,
+            **measured,
+        }
+        if failure is not None:
+            self.metrics["stopped_early"] = str(failure) or "interrupted"
+            self.save()
+            raise failure
+
+    def save(self) -> None:
+        """Leave metrics.json, model.safetensors and the learning curves in --out."""
+        if self.out is None:
+            return
+        write_json(self.out / "metrics.json", self.metrics)
+        self.trainer.save(self.out / "model.safetensors")
+        if len(self.trainer.history):
+            viz.learning_curves(self.trainer.history, self.out / "learning_curves.png")
+
+    def report(self) -> None:
+        """Print the numbers, and where the files are."""
+        if self.args.quiet:
+            return
+        m = self.metrics
+        print(f"{m['backend']} ({m['device']}), {m['dtype']}, {m['epochs']} epochs in {m['seconds']:.2f} s")
+        for part in ("train", "test"):
+            print(f"{part:>6}: loss {m[f'{part}_loss']:.6f}, accuracy {m[f'{part}_accuracy']:.4f}")
+        if self.out:
+            print(f"written to {self.out}/: {', '.join(sorted(path.name for path in self.out.iterdir()))}")
+
+
+def prepare(out: Path) -> None:
+    """Make sure, before training, that files can be written to the folder and pictures can be drawn."""
+    viz.require_matplotlib()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OSError(f"cannot write to --out {out}: {error.strerror}; choose a folder you may write to") from None
+
+
+def write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def run_script(main: Callable[[list[str] | None], None]) -> None:
+    """Run a script's main: what a user can mend is said in one line, without a traceback."""
+    try:
+        main(None)
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
+    except (backends.BackendError, ValueError, TypeError, OSError, ImportError, ArithmeticError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,51 @@
+"""Read handwritten digits (MNIST, 60,000 + 10,000 images of 28 x 28 pixels), or tell clothes apart (Fashion-MNIST)."""
+
+import numpy as np
+from common import OPTIMIZERS, Run, multilayer, options, run_script
+from sklearn.metrics import confusion_matrix
+
+from mlp_xp import data, nn, train
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = options(
+        __doc__ + " Measures the test set after every epoch, to look at; nothing is chosen by it.",
+        "python scripts/train_mnist.py --layers 512 512 --epochs 5 --out runs/mnist",
+        layers=[256, 128],
+        activation="relu",
+        optimizer="adam",
+        lr=0.001,
+        batch_size=128,
+        epochs=5,
+        data="folder with the IDX files (default: MLP_XP_DATA, the user's cache, else they are downloaded)",
+    )
+    parser.add_argument("--fashion", action="store_true", help="Fashion-MNIST instead of MNIST")
+    args = parser.parse_args(argv)
+    images = data.fashion_mnist if args.fashion else data.mnist
+    X_train, y_train, X_test, y_test = images(args.data)
+    X_train, X_test = (x.reshape(len(x), -1).astype(args.dtype) / 255 for x in (X_train, X_test))
+
+    trainer = train.Trainer(
+        multilayer(784, args.layers, 10, args.activation),
+        nn.SoftmaxCrossEntropy(),
+        OPTIMIZERS[args.optimizer](args.lr),
+        backend=args.backend,
+        dtype=args.dtype,
+        seed=args.seed,
+        metrics=[train.Accuracy()],
+    )
+    run = Run(args, trainer, (X_train, y_train), (X_test, y_test), validation=(X_test, y_test))
+    run.fit()
+
+    predicted = np.argmax(trainer.predict(X_test), axis=1)
+    run.metrics |= {
+        "data": "Fashion-MNIST" if args.fashion else "MNIST",
+        "parameters": trainer.layout.count,
+        "confusion_matrix": confusion_matrix(y_test, predicted).tolist(),
+    }
+    run.save()
+    run.report()
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,110 @@
+"""Learn three intertwined spirals in the plane: what a learning rate does."""
+
+import argparse
+from typing import Any
+
+import numpy as np
+from common import OPTIMIZERS, Run, multilayer, options, prepare, run_script, write_json
+
+from mlp_xp import data, nn, optim, train, viz
+
+# Known accuracies of the experiment: learning rate -> {epoch: (training, test)}
+REFERENCE = {
+    0.2: {100: (0.6133, 0.6033), 500: (0.7767, 0.7700), 1000: (0.8767, 0.8600)},
+    1.0: {100: (0.8067, 0.8067), 1000: (0.9933, 0.9833)},
+    5.0: {100: (0.3333, 0.3333), 500: (0.3333, 0.3333), 1000: (0.3333, 0.3333)},
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = options(
+        __doc__ + " Prints loss and accuracy; with --out also draws the classified plane.",
+        "python scripts/train_spiral.py --lr 0.5 --layers 32 32 --out runs/spiral",
+        layers=[32],
+        activation="relu",
+        optimizer="adam",
+        lr=0.02,
+        batch_size=None,
+        epochs=500,
+        data="has no meaning here: the points are computed",
+    )
+    parser.add_argument(
+        "--reference",
+        action="store_true",
+        help="train 2-10-3 from known weights with the learning rates 0.2, 1 and 5 for 1000 epochs, and compare the "
+        "accuracies with the known ones; only --backend, --dtype, --out and --quiet matter",
+    )
+    args = parser.parse_args(argv)
+    if args.data:
+        parser.error("--data has no meaning here: the points of the spirals are computed")
+    if args.reference:
+        reference(args)
+        return
+    run = new_run(args, multilayer(2, args.layers, 3, args.activation), OPTIMIZERS[args.optimizer](args.lr))
+    run.fit()
+    finish(run)
+
+
+def new_run(args: argparse.Namespace, model: nn.Layer, optimizer: optim.Optimizer, **more: Any) -> Run:
+    X, y, X_test, y_test = data.spiral()
+    trainer = train.Trainer(
+        model,
+        nn.SoftmaxCrossEntropy(),
+        optimizer,
+        backend=args.backend,
+        dtype=args.dtype,
+        seed=args.seed,
+        metrics=[train.Accuracy()],
+    )
+    return Run(args, trainer, (X, y), (X_test, y_test), validation=(X_test, y_test), **more)
+
+
+def finish(run: Run) -> None:
+    run.save()
+    if run.out:
+        title = f"three spirals, test accuracy {run.metrics['test_accuracy']:.3f}"
+        viz.decision_boundary(run.trainer.predict, *run.training, run.out / "decision_boundary.png", title=title)
+    run.report()
+
+
+def reference(args: argparse.Namespace) -> None:
+    args.batch_size = None
+    if args.out:
+        prepare(args.out)
+    histories, table, wrong = {}, {}, []
+    for rate, known in REFERENCE.items():
+        model = nn.Sequential(nn.Linear(2, 10), nn.ReLU(), nn.Linear(10, 3))
+        run = new_run(args, model, optim.SGD(rate), out=args.out and args.out / f"lr-{rate:g}")
+        run.trainer.parameters = reference_weights()
+        accuracies = {}
+        for epoch, expected in known.items():
+            args.epochs = epoch - run.trainer.epoch
+            run.fit()
+            reached = tuple(round(run.metrics[f"{part}_accuracy"], 4) for part in ("train", "test"))
+            accuracies[epoch] = reached
+            if reached != expected:
+                wrong.append(f"rate {rate:g}, epoch {epoch}: {reached} instead of {expected}")
+            if not args.quiet:
+                print(f"rate {rate:g}, epoch {epoch:4}: accuracy {reached[0]:.4f} / {reached[1]:.4f} (train / test)")
+        finish(run)
+        histories[f"rate {rate:g}"] = run.trainer.history
+        table[f"{rate:g}"] = {**run.metrics, "accuracy_at_epoch": accuracies}
+    if args.out:
+        write_json(args.out / "metrics.json", table)
+        viz.learning_curves(histories, args.out / "learning_rates.png")
+    if wrong:
+        raise ArithmeticError("the reference was not reproduced: " + "; ".join(wrong))
+
+
+def reference_weights() -> dict[str, np.ndarray]:
+    """N(0, sqrt(2 / n)) from NumPy's legacy generator, biases 1."""
+    generator = np.random.RandomState(1234)
+    weights = {}
+    for layer, (fan_in, fan_out) in (("0", (2, 10)), ("2", (10, 3))):
+        weights[f"{layer}.weight"] = generator.normal(0, np.sqrt(2 / fan_in), (fan_in, fan_out))
+        weights[f"{layer}.bias"] = np.ones((1, fan_out))
+    return weights
+
+
+if __name__ == "__main__":
+    run_script(main)
