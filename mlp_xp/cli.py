@@ -1,6 +1,7 @@
 """The command `mlp-xp`, also reached as `python -m mlp_xp`. Nothing is imported before it is needed."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -56,7 +57,8 @@ def _backends() -> int:
     except backends.BackendError as error:
         print(f'\n"auto" takes none here: {error}')
         return 1
-    print(f'\n"auto" takes {chosen} here.')
+    why = f", as the environment variable {backends.VARIABLE} says" if os.environ.get(backends.VARIABLE) else ""
+    print(f'\n"auto" takes {chosen} here{why}.')
     return 0
 
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,26 +22,27 @@ OPTIMIZERS: dict[str, Callable[[float], optim.Optimizer]] = {
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Show the defaults, and leave the example on lines of its own."""
+    """Show the defaults where there are any, and leave the example on lines of its own."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None or action.default is False else super()._get_help_string(action)
 
 
 def options(description: str, example: str, **defaults: Any) -> argparse.ArgumentParser:
     """The options of every training script, with the defaults of one; `data` says what --data is there."""
     parser = argparse.ArgumentParser(
-        description=description,
+        description=textwrap.fill(description, 100),
         epilog=f"example:\n  {example}",
-        formatter_class=type(
-            "Help", (argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter), {}
-        ),
+        formatter_class=Help,
     )
     parser.add_argument("--backend", default="auto", help="numpy, cupy, cupy:1, torch, torch:cuda:0, jax, ... or auto")
-    parser.add_argument("--dtype", default="float32", choices=("float32", "float64"))
+    parser.add_argument("--dtype", default="float32", choices=("float32", "float64"), help="of weights and data")
     parser.add_argument("--layers", type=positive, nargs="*", metavar="N", help="units in each hidden layer")
     parser.add_argument("--activation", choices=sorted(ACTIVATIONS), help="of the hidden layers")
-    parser.add_argument("--optimizer", choices=sorted(OPTIMIZERS))
+    parser.add_argument("--optimizer", choices=sorted(OPTIMIZERS), help="momentum and nesterov are SGD with 0.9")
     parser.add_argument("--lr", type=float, help="learning rate")
     parser.add_argument("--batch-size", type=batch_size, help="rows in a batch, or 'all'")
-    parser.add_argument("--epochs", type=positive)
+    parser.add_argument("--epochs", type=positive, help="passes over the training data")
     parser.add_argument("--seed", type=int, default=0, help="decides weights, shuffles and splits")
     parser.add_argument("--data", help=defaults.pop("data"))
     parser.add_argument("--out", type=Path, help="folder for metrics.json, history.csv, model.safetensors and pictures")
@@ -67,6 +69,19 @@ def multilayer(inputs: int, hidden: Sequence[int], outputs: int, activation: str
     for fan_in, fan_out in zip([inputs, *hidden], [*hidden, outputs], strict=True):
         layers += [nn.Linear(fan_in, fan_out, weight_init=init), ACTIVATIONS[activation]()]
     return nn.Sequential(*layers[:-1])
+
+
+def new_trainer(args: argparse.Namespace, model: nn.Layer, loss: nn.Loss) -> train.Trainer:
+    """A trainer with what the options say."""
+    return train.Trainer(
+        model,
+        loss,
+        OPTIMIZERS[args.optimizer](args.lr),
+        backend=args.backend,
+        dtype=args.dtype,
+        seed=args.seed,
+        metrics=[train.Accuracy()],
+    )
 
 
 @dataclass

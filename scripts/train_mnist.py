@@ -1,10 +1,10 @@
 """Read handwritten digits (MNIST, 60,000 + 10,000 images of 28 x 28 pixels), or tell clothes apart (Fashion-MNIST)."""
 
 import numpy as np
-from common import OPTIMIZERS, Run, multilayer, options, run_script
+from common import Run, multilayer, new_trainer, options, run_script
 from sklearn.metrics import confusion_matrix
 
-from mlp_xp import data, nn, train
+from mlp_xp import data, nn
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -22,18 +22,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--fashion", action="store_true", help="Fashion-MNIST instead of MNIST")
     args = parser.parse_args(argv)
     images = data.fashion_mnist if args.fashion else data.mnist
-    X_train, y_train, X_test, y_test = images(args.data)
-    X_train, X_test = (x.reshape(len(x), -1).astype(args.dtype) / 255 for x in (X_train, X_test))
+    train_images, y_train, test_images, y_test = images(args.data)
+    X_train, X_test = (x.reshape(len(x), -1).astype(args.dtype) / 255 for x in (train_images, test_images))
 
-    trainer = train.Trainer(
-        multilayer(784, args.layers, 10, args.activation),
-        nn.SoftmaxCrossEntropy(),
-        OPTIMIZERS[args.optimizer](args.lr),
-        backend=args.backend,
-        dtype=args.dtype,
-        seed=args.seed,
-        metrics=[train.Accuracy()],
-    )
+    trainer = new_trainer(args, multilayer(784, args.layers, 10, args.activation), nn.SoftmaxCrossEntropy())
     run = Run(args, trainer, (X_train, y_train), (X_test, y_test), validation=(X_test, y_test))
     run.fit()
 

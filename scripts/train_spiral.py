@@ -1,12 +1,12 @@
 """Learn three intertwined spirals in the plane: what a learning rate does."""
 
 import argparse
-from typing import Any
+from pathlib import Path
 
 import numpy as np
-from common import OPTIMIZERS, Run, multilayer, options, prepare, run_script, write_json
+from common import Run, multilayer, new_trainer, options, prepare, run_script, write_json
 
-from mlp_xp import data, nn, optim, train, viz
+from mlp_xp import data, nn, train, viz
 
 # Known accuracies of the experiment: learning rate -> {epoch: (training, test)}
 REFERENCE = {
@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
         activation="relu",
         optimizer="adam",
         lr=0.02,
-        batch_size=None,
+        batch_size="all",
         epochs=500,
         data="has no meaning here: the points are computed",
     )
@@ -40,23 +40,15 @@ def main(argv: list[str] | None = None) -> None:
     if args.reference:
         reference(args)
         return
-    run = new_run(args, multilayer(2, args.layers, 3, args.activation), OPTIMIZERS[args.optimizer](args.lr))
+    trainer = new_trainer(args, multilayer(2, args.layers, 3, args.activation), nn.SoftmaxCrossEntropy())
+    run = new_run(args, trainer)
     run.fit()
     finish(run)
 
 
-def new_run(args: argparse.Namespace, model: nn.Layer, optimizer: optim.Optimizer, **more: Any) -> Run:
+def new_run(args: argparse.Namespace, trainer: train.Trainer, out: Path | None = None) -> Run:
     X, y, X_test, y_test = data.spiral()
-    trainer = train.Trainer(
-        model,
-        nn.SoftmaxCrossEntropy(),
-        optimizer,
-        backend=args.backend,
-        dtype=args.dtype,
-        seed=args.seed,
-        metrics=[train.Accuracy()],
-    )
-    return Run(args, trainer, (X, y), (X_test, y_test), validation=(X_test, y_test), **more)
+    return Run(args, trainer, (X, y), (X_test, y_test), validation=(X_test, y_test), out=out)
 
 
 def finish(run: Run) -> None:
@@ -74,7 +66,8 @@ def reference(args: argparse.Namespace) -> None:
     histories, table, wrong = {}, {}, []
     for rate, known in REFERENCE.items():
         model = nn.Sequential(nn.Linear(2, 10), nn.ReLU(), nn.Linear(10, 3))
-        run = new_run(args, model, optim.SGD(rate), out=args.out and args.out / f"lr-{rate:g}")
+        args.optimizer, args.lr = "sgd", rate
+        run = new_run(args, new_trainer(args, model, nn.SoftmaxCrossEntropy()), args.out and args.out / f"lr-{rate:g}")
         run.trainer.parameters = reference_weights()
         accuracies = {}
         for epoch, expected in known.items():
@@ -99,7 +92,7 @@ def reference(args: argparse.Namespace) -> None:
 def reference_weights() -> dict[str, np.ndarray]:
     """N(0, sqrt(2 / n)) from NumPy's legacy generator, biases 1."""
     generator = np.random.RandomState(1234)
-    weights = {}
+    weights: dict[str, np.ndarray] = {}
     for layer, (fan_in, fan_out) in (("0", (2, 10)), ("2", (10, 3))):
         weights[f"{layer}.weight"] = generator.normal(0, np.sqrt(2 / fan_in), (fan_in, fan_out))
         weights[f"{layer}.bias"] = np.ones((1, fan_out))

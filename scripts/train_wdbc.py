@@ -1,7 +1,7 @@
 """Tell malignant from benign breast tumours (WDBC: 569 patients, 30 features), from data in the package."""
 
 import numpy as np
-from common import OPTIMIZERS, Run, multilayer, options, run_script
+from common import Run, multilayer, new_trainer, options, run_script
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
@@ -31,15 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     scaler = StandardScaler().fit(X_train)
     X_train, X_val, X_test = (scaler.transform(part) for part in (X_train, X_val, X_test))
 
-    trainer = train.Trainer(
-        multilayer(30, args.layers, 2, args.activation),
-        nn.SoftmaxCrossEntropy(),
-        OPTIMIZERS[args.optimizer](args.lr),
-        backend=args.backend,
-        dtype=args.dtype,
-        seed=args.seed,
-        metrics=[train.Accuracy()],
-    )
+    trainer = new_trainer(args, multilayer(30, args.layers, 2, args.activation), nn.SoftmaxCrossEntropy())
     run = Run(args, trainer, (X_train, y_train), (X_test, y_test), validation=(X_val, y_val))
     stopping = train.EarlyStopping(patience=20)
     run.fit([stopping])

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from common import OPTIMIZERS, Run, multilayer, options, run_script, write_json
+from common import Run, multilayer, new_trainer, options, run_script, write_json
 
 from mlp_xp import data, nn, optim, train, viz
 
@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> None:
         activation="tanh",
         optimizer="adam",
         lr=0.05,
-        batch_size=None,
+        batch_size="all",
         epochs=300,
         data="the problem: xor or and (default: xor)",
     )
@@ -39,15 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     if problem not in PROBLEMS:
         parser.error(f"--data {problem}: choose xor or and")
     X, y = PROBLEMS[problem]()
-    trainer = train.Trainer(
-        multilayer(2, args.layers, 1, args.activation),
-        nn.SigmoidBinaryCrossEntropy(),
-        OPTIMIZERS[args.optimizer](args.lr),
-        backend=args.backend,
-        dtype=args.dtype,
-        seed=args.seed,
-        metrics=[train.Accuracy()],
-    )
+    trainer = new_trainer(args, multilayer(2, args.layers, 1, args.activation), nn.SigmoidBinaryCrossEntropy())
     run = Run(args, trainer, (X, y), (X, y))
     run.fit()
     finish(run, X, y, problem, threshold=0.0, output="logit")
@@ -106,7 +98,7 @@ def reference(args: argparse.Namespace) -> None:
 def reference_weights(seed: int) -> dict[str, np.ndarray]:
     """U(-1/sqrt(n), 1/sqrt(n)) from NumPy's legacy generator; row 0 belongs to a bias input of -1."""
     generator = np.random.RandomState(seed)
-    weights = {}
+    weights: dict[str, np.ndarray] = {}
     for layer, (fan_in, fan_out) in (("0", (2, 2)), ("2", (2, 1))):
         drawn = generator.rand(fan_in + 1, fan_out) * 2 / np.sqrt(fan_in) - 1 / np.sqrt(fan_in)
         weights |= {f"{layer}.weight": drawn[1:], f"{layer}.bias": -drawn[:1]}
