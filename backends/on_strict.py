@@ -1,6 +1,7 @@
 """array-api-strict: the standard and nothing else, with pretended devices. For tests and for developing layers."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -50,8 +51,11 @@ class StrictBackend(Backend):
     def device_name(self) -> str:
         return f"pretended device {self.word.partition(':')[2]}" if ":" in self.word else "CPU"
 
-    def scope(self) -> AbstractContextManager[Any]:
-        return self.xp.ArrayAPIStrictFlags(boolean_indexing=False, data_dependent_shapes=False, enabled_extensions=())
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        flags = self.xp.ArrayAPIStrictFlags(boolean_indexing=False, data_dependent_shapes=False, enabled_extensions=())
+        with np.errstate(all="ignore"), flags:  # it computes with NumPy, which warns
+            yield
 
 
 create = StrictBackend

@@ -1,0 +1,98 @@
+"""The backends that the tests run on, and what happens where one is missing."""
+
+import functools
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlp_xp import backends
+from mlp_xp.backends.on_numpy import NumPyBackend
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+class ReadOnlyNumPy(NumPyBackend):
+    """NumPy whose inputs cannot be written to: a layer that works in place on what it was given fails."""
+
+    word = "numpy:read-only"
+
+    def from_host(self, array: np.ndarray, dtype: str | None = None) -> Any:
+        copy = super().from_host(array, dtype)
+        copy.flags.writeable = False
+        return copy
+
+
+WORDS = [
+    "numpy",
+    "numpy:read-only",
+    "strict",
+    "strict:device1",
+    "torch",
+    "jax",
+    pytest.param("cupy", marks=pytest.mark.gpu),
+    pytest.param("torch:cuda", marks=pytest.mark.gpu),
+]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-backends",
+        default="",
+        metavar="A,B",
+        help="fail, not skip, where one of these backends is not usable: numpy,torch,jax or cupy,torch:cuda",
+    )
+
+
+@functools.cache
+def found(word: str) -> backends.Backend | str:
+    """The backend, or the reason why it is not usable here."""
+    if word == ReadOnlyNumPy.word:
+        return ReadOnlyNumPy()
+    try:
+        return backends.select(word)
+    except backends.BackendError as error:
+        return str(error)
+
+
+@pytest.fixture(scope="session")
+def get_backend(request: pytest.FixtureRequest) -> Any:
+    """A function that gives a backend by its word, or skips the test, or fails it where the backend is required."""
+    required = [word for word in request.config.getoption("--require-backends").split(",") if word]
+
+    def get(word: str) -> backends.Backend:
+        backend = found(word)
+        if isinstance(backend, str):
+            if word in required:
+                pytest.fail(f"required by --require-backends: {backend}")
+            pytest.skip(backend)
+        return backend
+
+    return get
+
+
+@pytest.fixture(params=WORDS)
+def backend(request: pytest.FixtureRequest, get_backend: Any) -> backends.Backend:
+    return get_backend(request.param)
+
+
+def pytest_report_header() -> list[str]:
+    """What is usable here, at the top of every run."""
+    return [f"backend {status.name}: {status.detail}" for status in backends.available()]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    known = {"numpy", "strict", "strict:device1", "torch", "jax", "cupy", "torch:cuda"}
+    unknown = {word for word in config.getoption("--require-backends").split(",") if word} - known
+    if unknown:
+        raise pytest.UsageError(f"--require-backends: no tests run on {', '.join(sorted(unknown))}; known are {known}")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _scripts_can_be_imported() -> Iterator[None]:
+    sys.path.insert(0, str(SCRIPTS))
+    yield
+    sys.path.remove(str(SCRIPTS))

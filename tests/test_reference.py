@@ -1,0 +1,115 @@
+"""Known experiments, reproduced to the digits given."""
+
+import numpy as np
+import pytest
+
+from mlp_xp import backends, data, nn, optim, train
+
+EXAMPLE = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+HALF_SQUARES = nn.MeanSquaredError(half=True)
+
+
+def example(backend: backends.Backend) -> train.Trainer:
+    """x = [1, 2], y = 1, and weights whose forward and backward pass fit on a page."""
+    trainer = train.Trainer(EXAMPLE, HALF_SQUARES, optim.SGD(0.1), backend=backend, dtype="float64")
+    trainer.parameters = {
+        "0.weight": np.array([[0.1, 0.3], [0.2, 0.4]]),
+        "0.bias": np.zeros((1, 2)),
+        "2.weight": np.array([[0.5], [0.6]]),
+        "2.bias": np.zeros((1, 1)),
+    }
+    return trainer
+
+
+def test_the_numeric_example_by_hand() -> None:
+    xp, p = np, nn.Layout(EXAMPLE).nest(example(backends.select("numpy")).parameters)
+    y, saved = EXAMPLE.forward(xp, p, np.array([[1.0, 2.0]]), nn.Context())
+    value, dy = HALF_SQUARES(xp, y, np.array([[1.0]]))
+    grads = EXAMPLE.gradients(xp, p, saved, dy)
+    close = {"rtol": 0, "atol": 1e-15}
+    np.testing.assert_allclose(saved[1], [[0.5, 1.1]], **close)
+    np.testing.assert_allclose(y, [[0.91]], **close)
+    np.testing.assert_allclose(value, 0.00405, **close)
+    np.testing.assert_allclose(grads["2"]["weight"], [[-0.045], [-0.099]], **close)
+    np.testing.assert_allclose(grads["2"]["bias"], [[-0.09]], **close)
+    np.testing.assert_allclose(grads["0"]["weight"].T, [[-0.045, -0.09], [-0.054, -0.108]], **close)
+    np.testing.assert_allclose(grads["0"]["bias"], [[-0.045, -0.054]], **close)
+
+
+def test_one_step_of_the_numeric_example(backend: backends.Backend) -> None:
+    trainer = example(backend)
+    trainer.fit([[1.0, 2.0]], [[1.0]], epochs=1)
+    after = trainer.parameters
+    close = {"rtol": 0, "atol": 1e-15}
+    np.testing.assert_allclose(after["0.weight"].T, [[0.1045, 0.209], [0.3054, 0.4108]], **close)
+    np.testing.assert_allclose(after["0.bias"], [[0.0045, 0.0054]], **close)
+    np.testing.assert_allclose(after["2.weight"], [[0.5045], [0.6099]], **close)
+    np.testing.assert_allclose(after["2.bias"], [[0.009]], **close)
+    np.testing.assert_allclose(trainer.predict([[1.0, 2.0]]), [[0.96552226]], **close)
+    assert trainer.evaluate([[1.0, 2.0]], [[1.0]])["loss"] == pytest.approx(0.0005943572777538, abs=1e-15)
+
+
+def sigmoid_net(backend: backends.Backend, seed: int) -> train.Trainer:
+    from train_xor import reference_weights
+
+    model = nn.Sequential(nn.Linear(2, 2), nn.Sigmoid(), nn.Linear(2, 1), nn.Sigmoid())
+    trainer = train.Trainer(model, HALF_SQUARES, optim.SGD(1.0), backend=backend, dtype="float64")
+    trainer.parameters = reference_weights(seed)
+    return trainer
+
+
+def test_xor_starts_from_the_known_weights_and_with_the_known_gradient() -> None:
+    trainer = sigmoid_net(backends.select("numpy"), seed=0)
+    before = trainer.parameters
+    known = [[0.145329360, 0.063474406], [-0.107968418, 0.206325433]]
+    np.testing.assert_allclose(before["0.weight"], known, atol=1e-9)
+    np.testing.assert_allclose(before["0.bias"], [[-0.069032719, -0.304323720]], atol=1e-9)
+    trainer.fit(*data.xor(), epochs=1, batch_size=None)
+    gradient = {name: before[name] - after for name, after in trainer.parameters.items()}
+    np.testing.assert_allclose(gradient["0.bias"], [[0.00496259249, 0.00576515889]], atol=1e-11)
+    known = [[0.00249340011, 0.00299096856], [0.00247983355, 0.00291754888]]
+    np.testing.assert_allclose(gradient["0.weight"], known, atol=1e-11)
+    np.testing.assert_allclose(gradient["2.bias"], [[0.03570316724]], atol=1e-11)
+    np.testing.assert_allclose(gradient["2.weight"], [[0.01740755970], [0.01635248801]], atol=1e-11)
+
+
+@pytest.mark.parametrize("word", ["numpy", "strict", "torch", "jax"])
+def test_xor_and_and_reach_the_known_errors(get_backend, word: str) -> None:  # type: ignore[no-untyped-def]
+    backend = get_backend(word)
+    X, y = data.xor()
+    trainer = sigmoid_net(backend, seed=0)
+    errors = 2 * np.array(trainer.fit(X, y, epochs=5001, batch_size=None, progress=False)["loss"])
+    assert errors[5000] == pytest.approx(0.0081457088160997, rel=1e-9)
+    after = {1: 0.2715270762, 10: 0.2543980934, 100: 0.2500014031, 1000: 0.2499769238, 3000: 0.2492161705}
+    for update, error in (after | {4000: 0.1135813518}).items():
+        assert errors[update] == pytest.approx(error, abs=1e-9), update
+    outputs = trainer.predict(X)[:, 0]
+    np.testing.assert_allclose(
+        outputs, [0.09986929373, 0.91610785592, 0.91160747756, 0.08785322872], rtol=0, atol=1e-10
+    )
+
+    X, y = data.and_gate()
+    trainer = sigmoid_net(backend, seed=27)
+    history = trainer.fit(X, y, epochs=5001, batch_size=None, progress=False)
+    assert 2 * history["loss"][-1] == pytest.approx(0.00048186081999576, rel=1e-9)
+    assert ((trainer.predict(X) > 0.5) == (y > 0.5)).all()
+
+
+@pytest.mark.parametrize("word", ["numpy", "torch", "jax"])
+def test_the_three_learning_rates_of_the_spiral(get_backend, word: str) -> None:  # type: ignore[no-untyped-def]
+    from train_spiral import REFERENCE, reference_weights
+
+    backend = get_backend(word)
+    X, y, X_test, y_test = data.spiral()
+    losses = {0.2: (0.325343, 0.380542), 1.0: (0.035329, 0.178205), 5.0: (1.098612, 1.098612)}
+    for rate, known in REFERENCE.items():
+        model = nn.Sequential(nn.Linear(2, 10), nn.ReLU(), nn.Linear(10, 3))
+        trainer = train.Trainer(
+            model, nn.SoftmaxCrossEntropy(), optim.SGD(rate), backend=backend, metrics=[train.Accuracy()]
+        )
+        trainer.parameters = reference_weights()
+        for epoch, accuracies in known.items():
+            trainer.fit(X, y, epochs=epoch - trainer.epoch, batch_size=None, progress=False)
+            reached = [trainer.evaluate(*part) for part in ((X, y), (X_test, y_test))]
+            assert tuple(round(part["accuracy"], 4) for part in reached) == accuracies, (rate, epoch)
+        assert tuple(part["loss"] for part in reached) == pytest.approx(losses[rate], abs=2e-6), rate

@@ -1,0 +1,512 @@
+"""The one loop: the same on every backend, exact over a stop, and nothing lost when something goes wrong."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import assert_close
+
+from mlp_xp import backends, nn, optim, train
+
+MODEL = nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Dropout(0.1), nn.Linear(16, 2))
+rng = np.random.default_rng(11)
+X = rng.normal(size=(90, 3))
+Y = (X[:, 0] * X[:, 1] > 0).astype(np.int64)
+X_VAL = rng.normal(size=(30, 3))
+Y_VAL = (X_VAL[:, 0] * X_VAL[:, 1] > 0).astype(np.int64)
+
+
+def new(backend: Any = "numpy", model: nn.Layer = MODEL, **more: Any) -> train.Trainer:
+    more = {"optimizer": optim.Adam(0.01), "metrics": [train.Accuracy()], "dtype": "float64", **more}
+    return train.Trainer(model, nn.SoftmaxCrossEntropy(), backend=backend, **more)
+
+
+def fit(trainer: train.Trainer, epochs: int = 3, **more: Any) -> train.History:
+    more = {"batch_size": 32, "validation_data": (X_VAL, Y_VAL), "progress": False, **more}
+    return trainer.fit(X, Y, epochs=epochs, **more)
+
+
+def weights(trainer: train.Trainer) -> np.ndarray:
+    return np.concatenate([value.reshape(-1) for value in trainer.parameters.values()])
+
+
+def test_training_is_the_same_on_every_backend(backend: backends.Backend) -> None:
+    """Initial weights, shuffles, dropout masks, updates, validation: float64 to rounding, float32 closely."""
+    reference, same = new(), new(backend)
+    np.testing.assert_array_equal(weights(same), weights(reference))
+    expected, history = fit(reference), fit(same)
+    assert_close(weights(same), weights(reference), factor=1000, dtype=np.float64)
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
+        assert history[name] == pytest.approx(expected[name], rel=1e-11)
+    single = new(backend, dtype="float32")
+    fit(single)
+    assert_close(weights(single), weights(reference), factor=1000)
+
+
+def test_it_learns(backend: backends.Backend) -> None:
+    history = fit(new(backend, dtype="float32"), epochs=200)
+    assert history["loss"][-1] < 0.5 * history["loss"][0]
+    assert history["val_accuracy"][-1] > 0.85
+
+
+def test_the_partial_last_batch_is_trained_on() -> None:
+    trainer = new(model=nn.Linear(3, 2), optimizer=optim.SGD(1.0))
+    fit(trainer, epochs=1, shuffle=False, batch_size=32)
+    assert trainer.step == 3
+    by_hand = new(model=nn.Linear(3, 2), optimizer=optim.SGD(1.0))
+    for rows in (slice(0, 32), slice(32, 64), slice(64, 90)):
+        by_hand.fit(X[rows], Y[rows], epochs=1, batch_size=None)
+    np.testing.assert_array_equal(weights(trainer), weights(by_hand))
+
+
+def test_an_epoch_visits_every_row_once_in_another_order_each_time() -> None:
+    trainer = new()
+    step = trainer._training_step
+    seen: list[int] = []
+
+    def watched(state: Any, data: Any, start: Any, offsets: Any, *rest: Any) -> Any:
+        seen.extend(int(row) for row in data.order[start + offsets])
+        return step(state, data, start, offsets, *rest)
+
+    trainer._training_step = watched
+    fit(trainer, epochs=2)
+    first, second = seen[:90], seen[90:]
+    assert sorted(first) == sorted(second) == list(range(90))
+    assert first != second and first != sorted(first)
+
+
+def test_history_holds_every_measure_of_every_epoch() -> None:
+    history = fit(new(), epochs=4)
+    assert history.names == ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds"]
+    assert history["epoch"] == [1, 2, 3, 4] and len(history) == 4
+    assert all(seconds > 0 for seconds in history["seconds"])
+    assert history["learning_rate"] == [0.01] * 4
+    with pytest.raises(KeyError, match="'recall' was not recorded; there are epoch, loss"):
+        history["recall"]
+
+
+def test_the_recorded_loss_and_accuracy_are_means_over_the_rows() -> None:
+    # With a learning rate of 0 every batch sees the same weights: the epoch's mean is that of the whole set.
+    trainer = new(model=nn.Linear(3, 2), optimizer=optim.SGD(0.0))
+    weight = rng.uniform(0, 2, 90)
+    history = fit(trainer, epochs=1, sample_weight=weight, batch_size=32)
+    whole = trainer.evaluate(X, Y, sample_weight=weight)
+    right = trainer.predict(X).argmax(1) == Y
+    assert history["loss"][0] == pytest.approx(whole["loss"], rel=1e-12)
+    assert history["accuracy"][0] == pytest.approx(whole["accuracy"], rel=1e-12)
+    assert whole["accuracy"] == pytest.approx((weight * right).sum() / weight.sum(), rel=1e-12)
+    assert trainer.evaluate(X, Y)["accuracy"] == right.mean()
+
+
+def test_sample_weights_count_like_repeated_rows(backend: backends.Backend) -> None:
+    weight = rng.integers(0, 3, 90)
+    weighted, repeated = (new(backend, nn.Linear(3, 2), optimizer=optim.SGD(0.5)) for _ in range(2))
+    weighted.fit(X, Y, epochs=5, batch_size=None, sample_weight=weight, progress=False)
+    repeated.fit(np.repeat(X, weight, 0), np.repeat(Y, weight), epochs=5, batch_size=None, progress=False)
+    assert_close(weights(weighted), weights(repeated), factor=100, dtype=np.float64)
+
+
+def test_evaluate_and_predict_in_chunks_give_what_one_batch_gives(
+    backend: backends.Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = new(backend)
+    whole, outputs = trainer.evaluate(X, Y, sample_weight=np.arange(90)), trainer.predict(X)
+    monkeypatch.setattr("mlp_xp.train.trainer.EVALUATION_ROWS", 40)
+    assert trainer.evaluate(X, Y, sample_weight=np.arange(90)) == pytest.approx(whole, rel=1e-12)
+    assert_close(trainer.predict(X), outputs, factor=8, dtype=np.float64)
+
+
+def test_predict_answers_in_the_library_and_on_the_device_of_what_it_is_given(get_backend: Any) -> None:
+    trainer = new()
+    expected = trainer.predict(X)
+    for word in ("torch", "jax", "strict", "strict:device1"):
+        other = get_backend(word)
+        with other.scope():
+            answer = new(other).predict(other.from_host(X))
+            assert other.owns(answer)
+            assert_close(other.to_host(answer), expected, factor=16, dtype=np.float64)
+        assert isinstance(new(other).predict(X), np.ndarray)
+    torch = get_backend("torch")
+    assert torch.owns(trainer.predict(torch.from_host(X)))  # a NumPy model, asked with a tensor
+    np.testing.assert_array_equal(trainer.predict(X.tolist()), expected)
+
+
+def test_no_transfer_inside_a_step(get_backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a pretended device everything by which numbers could leave the device raises while a step runs."""
+    backend = get_backend("strict:device1")
+    trainer = new(backend)
+    array = type(backend.from_host(X))
+    ways_out = ["__array__", "__bool__", "__complex__", "__dlpack__", "__float__", "__index__", "__int__", "to_device"]
+    step, steps = trainer._training_step, []
+
+    def forbidden(*_: Any, **__: Any) -> Any:
+        raise AssertionError("the step took a number off the device")
+
+    def watched(*args: Any) -> Any:
+        with monkeypatch.context() as patch:
+            for name in ways_out:
+                patch.setattr(array, name, forbidden)
+            patch.setattr(type(backend), "to_host", forbidden)
+            patch.setattr(type(backend), "from_host", forbidden)
+            steps.append(1)
+            return step(*args)
+
+    trainer._training_step = watched
+    fit(trainer, epochs=2, sample_weight=np.ones(90))
+    assert len(steps) == 6
+
+
+def test_a_step_that_takes_a_number_off_the_device_is_found(get_backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = get_backend("strict:device1")
+
+    class Leaky(nn.MeanSquaredError):
+        def __call__(self, xp: Any, y: Any, target: Any, weight: Any = None) -> Any:
+            value, dy = super().__call__(xp, y, target, weight)
+            return value, dy * float(value)
+
+    monkeypatch.setattr(type(backend.from_host(X)), "__float__", lambda self: 1 / 0)
+    trainer = train.Trainer(nn.Linear(3, 1), Leaky(), backend=backend)
+    with pytest.raises(ZeroDivisionError):
+        trainer.fit(X, Y.astype(float), epochs=1, progress=False)
+
+
+# Stop and go on
+
+
+def test_a_saved_trainer_continues_as_if_it_had_not_stopped(backend: backends.Backend, tmp_path: Path) -> None:
+    straight, stopped = new(backend, seed=4), new(backend, seed=4)
+    fit(straight, epochs=5)
+    fit(stopped, epochs=2)
+    stopped.save(tmp_path / "model.safetensors")
+    resumed = train.Trainer.load(tmp_path / "model.safetensors", backend=backend)
+    fit(resumed, epochs=3)
+    np.testing.assert_array_equal(weights(resumed), weights(straight))
+    assert resumed.step == straight.step and resumed.epoch == 5
+    for name in ("epoch", "loss", "val_loss", "accuracy"):
+        assert resumed.history[name] == straight.history[name]
+
+
+def test_a_file_of_one_backend_is_loaded_on_another(backend: backends.Backend, tmp_path: Path) -> None:
+    first = new("numpy", optimizer=optim.SGD(optim.StepDecay(0.1, every=4), momentum=0.9, nesterov=True))
+    fit(first, epochs=2)
+    first.save(tmp_path / "a.safetensors")
+    second = train.Trainer.load(tmp_path / "a.safetensors", backend=backend)
+    assert (second.model, second.loss, second.optimizer) == (first.model, first.loss, first.optimizer)
+    second.save(tmp_path / "b.safetensors")
+    third = train.Trainer.load(tmp_path / "b.safetensors", backend="numpy")
+    np.testing.assert_array_equal(weights(third), weights(first))
+    fit(first, epochs=1)
+    fit(second, epochs=1)
+    assert_close(weights(second), weights(first), factor=100, dtype=np.float64)
+
+
+def test_the_file_holds_named_tensors_that_safetensors_reads(tmp_path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    trainer = new()
+    fit(trainer)
+    trainer.save(tmp_path / "model.safetensors")
+    tensors = load_file(tmp_path / "model.safetensors")
+    for name, value in trainer.parameters.items():
+        np.testing.assert_array_equal(tensors[name], value)
+    assert {"optimizer.m/0.weight", "optimizer.v/3.bias"} < set(tensors)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]  # no unfinished file is left
+
+
+def test_a_save_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer, path = new(), tmp_path / "model.safetensors"
+    trainer.save(path)
+    before = path.read_bytes()
+
+    def full(_: Any, file: Path, __: Any) -> None:
+        Path(file).write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", full)
+    with pytest.raises(OSError, match="disk full"):
+        trainer.save(path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_files_that_cannot_be_loaded_say_why(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        train.Trainer.load(tmp_path / "missing")
+    (tmp_path / "damaged").write_bytes(b"not a tensor in sight")
+    with pytest.raises(ValueError, match="damaged or not a safetensors file"):
+        train.Trainer.load(tmp_path / "damaged")
+    save_file({"w": np.zeros(3)}, tmp_path / "foreign")
+    with pytest.raises(ValueError, match=r"was not written by Trainer\.save"):
+        train.Trainer.load(tmp_path / "foreign")
+    new().save(tmp_path / "model")
+    with pytest.raises(ValueError, match="does not hold what this model and optimizer need"):
+        train.Trainer.load(tmp_path / "model", model=nn.Linear(3, 2))
+
+
+class Doubled(nn.Identity):
+    """A layer of a user's own."""
+
+
+def test_a_layer_of_ones_own_is_passed_to_load(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(3, 2), Doubled())
+    new(model=model).save(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"'Doubled' is not part of mlp_xp\.nn.*Trainer\.load\(\.\.\., model="):
+        train.Trainer.load(tmp_path / "model")
+    assert train.Trainer.load(tmp_path / "model", model=model).model == model
+
+
+# Callbacks
+
+
+def test_early_stopping_restores_the_best_weights(backend: backends.Backend) -> None:
+    kept: dict[int, np.ndarray] = {}
+
+    class Keep(train.Callback):
+        def on_epoch_end(self, trainer: train.Trainer, record: dict[str, float]) -> None:
+            kept[trainer.epoch] = weights(trainer)
+
+    trainer, stopping = new(backend, optimizer=optim.Adam(0.1)), train.EarlyStopping(patience=4)
+    history = fit(trainer, epochs=200, callbacks=[stopping, Keep()])
+    best = int(np.argmin(history["val_loss"])) + 1
+    assert stopping.best_epoch == best and stopping.best == min(history["val_loss"])
+    assert len(history) == best + 4 < 200
+    np.testing.assert_array_equal(weights(trainer), kept[best])
+    assert trainer.evaluate(X_VAL, Y_VAL)["loss"] == pytest.approx(stopping.best, rel=1e-12)
+
+
+def test_early_stopping_watches_a_metric_upwards_and_names_what_it_cannot_watch() -> None:
+    stopping = train.EarlyStopping("val_accuracy", patience=3)
+    history = fit(new(), epochs=100, callbacks=[stopping])
+    assert stopping.best == max(history["val_accuracy"])
+    with pytest.raises(KeyError, match="watches 'val_loss', which is not measured; there are epoch, loss, accuracy"):
+        fit(new(), callbacks=[train.EarlyStopping()], validation_data=None)
+    with pytest.raises(ValueError, match="at least 1 epoch"):
+        train.EarlyStopping(patience=0)
+
+
+def test_the_csv_log_is_the_history_line_by_line(tmp_path: Path) -> None:
+    path, lengths = tmp_path / "log.csv", []
+
+    class Count(train.Callback):
+        def on_epoch_end(self, trainer: train.Trainer, record: dict[str, float]) -> None:
+            lengths.append(len(path.read_text().splitlines()))
+
+    trainer = new()
+    fit(trainer, epochs=2, callbacks=[train.CSVLog(path), Count()])
+    fit(trainer, epochs=2, callbacks=[train.CSVLog(path), Count()])
+    assert lengths == [2, 3, 4, 5]  # written at every epoch; a second fit goes on
+    trainer.history.save_csv(tmp_path / "history.csv")
+    assert path.read_text() == (tmp_path / "history.csv").read_text()
+    fit(trainer, epochs=1, validation_data=None, callbacks=[train.CSVLog(path)])
+    table = np.genfromtxt(path, delimiter=",", names=True)
+    np.testing.assert_array_equal(table["loss"], trainer.history["loss"])
+
+
+def test_a_log_that_cannot_be_written_fails_before_training(tmp_path: Path) -> None:
+    trainer = new()
+    with pytest.raises(FileNotFoundError):
+        fit(trainer, callbacks=[train.CSVLog(tmp_path / "missing" / "log.csv")])
+    assert trainer.step == 0
+
+
+def test_callbacks_are_told_the_end_whatever_happens() -> None:
+    ended = []
+
+    class Failing(train.Callback):
+        def on_epoch_end(self, trainer: train.Trainer, record: dict[str, float]) -> None:
+            raise RuntimeError("no more")
+
+        def on_fit_end(self, trainer: train.Trainer) -> None:
+            ended.append(trainer.epoch)
+
+    with pytest.raises(RuntimeError, match="no more"):
+        fit(new(), callbacks=[Failing()])
+    assert ended == [1]
+
+
+def test_a_progress_bar_counts_every_step_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import tqdm
+
+    class Visible(tqdm.tqdm):  # type: ignore[type-arg]
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**(options | {"disable": False, "delay": 0, "mininterval": 0}))
+
+    monkeypatch.setattr(tqdm, "tqdm", Visible)
+    fit(new(), epochs=2, progress=True)
+    shown = capsys.readouterr().err
+    assert "6/6" in shown and "epoch 2/2" in shown and "val_accuracy=" in shown
+
+
+# Ctrl-C, and a loss that is no longer finite
+
+
+def test_ctrl_c_finishes_the_step_and_keeps_everything() -> None:
+    class CtrlC(train.Callback):
+        def on_step(self, trainer: train.Trainer) -> None:
+            if trainer.step == 5:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    interrupted, straight = new(), new()
+    with pytest.raises(KeyboardInterrupt):
+        fit(interrupted, epochs=10, callbacks=[CtrlC()])
+    assert (interrupted.step, interrupted.epoch, len(interrupted.history)) == (5, 1, 1)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    class Stop(train.Callback):
+        def on_step(self, trainer: train.Trainer) -> None:
+            trainer.stop = trainer.step == 5
+
+    fit(straight, epochs=10, callbacks=[Stop()])
+    np.testing.assert_array_equal(weights(interrupted), weights(straight))
+
+
+def test_a_second_ctrl_c_acts_at_once() -> None:
+    class Impatient(train.Callback):
+        def on_step(self, trainer: train.Trainer) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            raise AssertionError("not reached")
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(new(), callbacks=[Impatient()])
+
+
+@pytest.mark.parametrize("bad_row", [0, 40, 200, 1999])
+def test_a_loss_that_is_not_finite_is_found_at_its_step_and_rolled_back(
+    backend: backends.Backend, bad_row: int
+) -> None:
+    """One row holds a target so large that its loss overflows: the step is known, and so are the last good weights."""
+    x, y = np.ones((2000, 1)), np.zeros(2000)
+    y[bad_row] = 1e200
+
+    def linear() -> train.Trainer:
+        return train.Trainer(
+            nn.Linear(1, 1), nn.MeanSquaredError(), optim.SGD(0.01, momentum=0.5), backend=backend, dtype="float64"
+        )
+
+    trainer = linear()
+    with pytest.raises(
+        train.Diverged, match=rf"at step {bad_row + 1} \(epoch 1, batch {bad_row + 1} of 2000\)"
+    ) as found:
+        trainer.fit(x, y, epochs=2, batch_size=1, shuffle=False, progress=False)
+    assert found.value.step == bad_row + 1
+    good = linear()
+    if bad_row > 1:
+        good.fit(x[: bad_row - 1], y[: bad_row - 1], epochs=1, batch_size=1, shuffle=False, progress=False)
+    assert trainer.step == max(bad_row - 1, 0)
+    np.testing.assert_array_equal(weights(trainer), weights(good))
+
+
+def test_a_diverging_net_says_so_and_keeps_weights_that_work(backend: backends.Backend) -> None:
+    trainer = train.Trainer(nn.Linear(3, 1), nn.MeanSquaredError(), optim.SGD(5.0), backend=backend)
+    with pytest.raises(train.Diverged, match="Lower the learning rate \\(it was 5\\)"):
+        trainer.fit(X, X @ [1.0, 2.0, 3.0], epochs=100, batch_size=30, progress=False)
+    assert trainer.step > 10  # it did not blow up at once
+    assert np.isfinite(weights(trainer)).all()
+    assert np.isfinite(trainer.evaluate(X, X @ [1.0, 2.0, 3.0])["loss"])
+    assert len(trainer.history) == trainer.epoch > 1
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"X": np.where(X > 2, np.nan, X)}, ValueError, "X contains NaN or infinity"),
+        ({"X": X * np.inf}, ValueError, "X contains NaN or infinity"),
+        ({"X": X[:0], "y": Y[:0]}, ValueError, r"X is empty: shape \(0, 3\)"),
+        ({"X": X.astype(object)}, TypeError, "X has dtype object.*convert it"),
+        ({"X": [["a", "b", "c"]] * 90}, TypeError, "X has dtype .*U1.*convert it"),
+        ({"X": [[1.0], [1.0, 2.0]]}, TypeError, "X cannot be read as an array"),
+        ({"X": X + 1j}, TypeError, "X has dtype complex128"),
+        ({"X": X[:, 0]}, nn.ShapeError, r"X must have shape \(rows, features\), got \(90,\).*reshape"),
+        ({"X": X[:, :2]}, nn.ShapeError, r"layer 0: Linear\(3, 16\) expects 3 features, got 2"),
+        ({"y": Y[:-1]}, nn.ShapeError, r"X has 90 rows, y has shape \(89,\)"),
+        ({"y": Y + 1}, ValueError, "labels run from 1 to 2.*must be 0 to 1"),
+        ({"y": Y + 0.5}, TypeError, "integer class labels, got dtype .*float64"),
+        ({"y": np.array(["yes", "no"] * 45)}, TypeError, "y has dtype .*U3"),
+        ({"batch_size": 91}, ValueError, "batch_size=91 is larger than the data, which has 90 rows"),
+        ({"batch_size": 0}, ValueError, "batch_size=0: give a whole number above 0"),
+        ({"batch_size": 2.5}, ValueError, "batch_size=2.5"),
+        ({"epochs": 0}, ValueError, "epochs=0"),
+        ({"sample_weight": -np.ones(90)}, ValueError, "sample_weight must be finite, not negative"),
+        ({"sample_weight": np.zeros(90)}, ValueError, "not all zero"),
+        ({"sample_weight": np.ones(3)}, nn.ShapeError, r"sample_weight must have shape \(90,\)"),
+        ({"validation_data": (X_VAL[:, :2], Y_VAL)}, nn.ShapeError, "validation X of shape .* does not fit"),
+        ({"validation_data": (X_VAL, Y_VAL + 7)}, ValueError, "labels run from 7 to 8"),
+    ],
+)
+def test_bad_input_is_named_and_nothing_is_changed(
+    backend: backends.Backend, change: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    trainer = new(backend)
+    before = weights(trainer)
+    with pytest.raises(error, match=message):
+        trainer.fit(**({"X": X, "y": Y, "epochs": 1, "batch_size": 32, "progress": False} | change))
+    np.testing.assert_array_equal(weights(trainer), before)
+    assert trainer.step == 0 and len(trainer.history) == 0
+
+
+def test_data_on_another_device_is_not_moved_silently(get_backend: Any) -> None:
+    here, there = get_backend("strict:device1"), get_backend("strict").xp
+    elsewhere = there.asarray(X, device=there.Device("device2"))
+    with pytest.raises(backends.DeviceError, match=r"X .*device2"):
+        new(here).fit(elsewhere, Y, epochs=1)
+    with pytest.raises(backends.DeviceError, match=r"y .*device2"):
+        new(here).fit(X, there.asarray(Y, device=there.Device("device2")), epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "message"),
+    [
+        (lambda: new(model=nn.Tanh()), ValueError, r"Tanh\(\) has no parameters to train"),
+        (lambda: train.Trainer(nn.Linear, nn.MeanSquaredError()), TypeError, "model must be an instance"),  # type: ignore[arg-type]
+        (lambda: train.Trainer(MODEL, nn.MeanSquaredError), TypeError, "loss must be an instance"),  # type: ignore[arg-type]
+        (lambda: train.Trainer(MODEL, nn.MeanSquaredError(), 0.1), TypeError, "optimizer must be an"),  # type: ignore[arg-type]
+        (lambda: new(dtype="float16"), ValueError, "choose 'float32' or 'float64'"),
+        (lambda: new("strict:no_float64"), backends.BackendError, "cannot compute in float64"),
+        (lambda: new("abacus"), backends.BackendError, "unknown backend 'abacus'"),
+    ],
+)
+def test_a_trainer_that_makes_no_sense_is_refused(build: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        build()
+
+
+def test_parameters_are_set_by_name_and_shape() -> None:
+    trainer = new()
+    values = trainer.parameters
+    values["0.weight"][...] = 1.0
+    assert not (trainer.parameters["0.weight"] == 1.0).any()  # a copy was given
+    trainer.parameters = values
+    assert (trainer.parameters["0.weight"] == 1.0).all()
+    with pytest.raises(KeyError, match="expected parameters named"):
+        trainer.parameters = {"weight": values["0.weight"]}
+    with pytest.raises(ValueError, match=r"parameter '0\.bias' has shape \(1, 16\), got \(16,\)"):
+        trainer.parameters = values | {"0.bias": np.zeros(16)}
+
+
+@pytest.mark.parametrize(
+    ("metric", "y", "target", "expected"),
+    [
+        (train.Accuracy(), [[2.0, 1.0], [0.0, 3.0], [1.0, 0.0]], [0, 1, 1], 2.0),
+        (train.Accuracy(), [[2.0, 1.0], [0.0, 3.0], [1.0, 0.0]], [[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]], 2.0),
+        (train.Accuracy(), [[-0.2], [0.2], [0.4]], [[0.0], [1.0], [0.0]], 2.0),
+        (train.Accuracy(threshold=0.5), [[0.2], [0.4], [0.6]], [[0.0], [1.0], [1.0]], 2.0),
+    ],
+)
+def test_accuracy_counts_the_rows_that_are_right(
+    backend: backends.Backend, metric: train.Accuracy, y: Any, target: Any, expected: float
+) -> None:
+    with backend.scope():
+        arrays = [backend.from_host(np.array(part)) for part in (y, target)]
+        assert float(backend.to_host(metric(backend.xp, *arrays, None))) == expected
+        weight = backend.from_host(np.array([5.0, 0.0, 0.0]))
+        assert float(backend.to_host(metric(backend.xp, *arrays, weight))) == 5.0
