@@ -181,6 +181,7 @@ def run_script(main: Callable[[list[str] | None], None]) -> None:
     try:
         main(None)
     except KeyboardInterrupt:
-        sys.exit("interrupted")
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)  # the shell's word for Ctrl-C
     except (backends.BackendError, ValueError, TypeError, OSError, ImportError, ArithmeticError) as error:
         sys.exit(f"error: {error}")
