@@ -51,4 +51,7 @@ def select(word: str | Backend = "auto") -> Backend:
     status = module.probe()
     if not status.usable:
         raise BackendError(f"backend {word!r}{said} is not usable here: {status.detail}. Remedy: {status.remedy}")
-    return module.create(device)
+    try:
+        return module.create(device)
+    except BackendError as error:
+        raise BackendError(f"backend {word!r}{said}: {error}") from None

@@ -101,15 +101,15 @@ class Backend:
             return array if dtype is None else self.xp.astype(array, getattr(self.xp, dtype), copy=False)
         if not on_host(array):
             return self._from_accelerator(array, dtype, name)
-        return self.from_host(host_array(array, name), dtype)
+        try:
+            host = host_array(array, name)
+        except RuntimeError as reason:
+            raise self._elsewhere(array, name) from reason
+        return self.from_host(host, dtype)
 
     def _from_accelerator(self, array: Any, dtype: str | None, name: str) -> Array:
         """Take over an array of an accelerator without moving it: through DLPack, on the same device only."""
-        error = DeviceError(
-            f"{name} lies on device {array_api_compat.device(array)!r} ({type(array).__module__}), the backend "
-            f"{self.word!r} computes on {self.device!r}; move {name} to the host or to that device first, or choose "
-            f"the backend that computes where it lies"
-        )
+        error = self._elsewhere(array, name)
         if self.owns(array):
             raise error
         try:
@@ -120,16 +120,26 @@ class Backend:
             raise error
         return taken if dtype is None else self.xp.astype(taken, getattr(self.xp, dtype), copy=False)
 
+    def _elsewhere(self, array: Any, name: str) -> DeviceError:
+        device = getattr(array, "device", None) or tuple(map(int, array.__dlpack_device__()))
+        return DeviceError(
+            f"{name} lies on device {device!r} ({type(array).__module__}), the backend {self.word!r} computes on "
+            f"{self.device!r}; move {name} to the host or to that device first, or choose the backend that computes "
+            f"where it lies"
+        )
+
     def like(self, array: Array, example: Any) -> Any:
         """Hand `array` back in the library and on the device of `example`; NumPy for what is no array."""
         if self.owns(example) and array_api_compat.device(example) == self.device:
             return array
-        if not array_api_compat.is_array_api_obj(example) or array_api_compat.is_numpy_array(example):
-            return self.to_host(array)
-        theirs = array_api_compat.array_namespace(example)
-        if not on_host(example):
+        foreign = array_api_compat.is_array_api_obj(example) and not array_api_compat.is_numpy_array(example)
+        theirs = array_api_compat.array_namespace(example) if foreign else np
+        if foreign and not on_host(example):
             return theirs.from_dlpack(array)
-        return theirs.asarray(self.to_host(array), device=array_api_compat.device(example))
+        host = self.to_host(array)
+        if not host.flags.writeable:
+            host = host.copy()  # it may be memory of an array that must not change, and a user may write to it
+        return theirs.asarray(host, device=array_api_compat.device(example)) if foreign else host
 
 
 def on_host(array: Any) -> bool:
@@ -141,15 +151,17 @@ def on_host(array: Any) -> bool:
 
 def host_array(array: Any, name: str) -> np.ndarray:
     """NumPy's view of host data; `TypeError` that names it where it is not numeric."""
+    if hasattr(array, "detach"):
+        array = array.detach()  # NumPy refuses a PyTorch tensor that requires gradients
     try:
         found = np.asarray(array)
-    except RuntimeError as reason:
-        raise DeviceError(f"{name} cannot be read by the host: {reason}") from reason
-    except (TypeError, ValueError) as reason:
+        if found.dtype.kind == "O" and hasattr(array, "__dlpack__") and not isinstance(array, np.ndarray):
+            found = np.from_dlpack(array)  # it has none of the other ways that NumPy knows
+    except (TypeError, ValueError, BufferError) as reason:
         raise TypeError(f"{name} cannot be read as an array of numbers: {reason}") from reason
     if found.dtype.kind not in "biuf":
         raise not_numeric(name, found.dtype)
-    return found
+    return found if found.dtype.isnative else found.astype(found.dtype.newbyteorder("="))
 
 
 def not_numeric(name: str, dtype: object) -> TypeError:

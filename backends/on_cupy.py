@@ -13,6 +13,9 @@ INSTALL = (
 )
 NO_DRIVER, NO_DEVICE = 35, 100  # cudaErrorInsufficientDriver, cudaErrorNoDevice
 
+# What a failure to find a library or a header of the toolkit says. A message of the compiler may say "nvrtc" as well.
+MISSING = ("failed to load", "failure finding", "cannot open", "could not find", "not found", "cuda_path")
+
 
 def probe() -> Status:
     """Tell apart: not installed, broken, no driver, driver too old, no device, toolkit missing, usable."""
@@ -23,6 +26,10 @@ def probe() -> Status:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
         return _no_device(cupy, error)
+    except Exception as error:
+        return _unusable(
+            f"the CUDA runtime fails: {type(error).__name__}: {error}", "check that `nvidia-smi` lists the GPU"
+        )
     if count == 0:
         return _unusable("no CUDA device is visible", "check `nvidia-smi` and the variable CUDA_VISIBLE_DEVICES")
     try:
@@ -47,7 +54,7 @@ def _no_device(cupy: Any, error: Exception) -> Status:
         runtime = cupy.cuda.runtime.runtimeGetVersion()
         return _unusable(
             f"the driver is too old: it supports CUDA {_version(driver)}, this CuPy needs CUDA {_version(runtime)}",
-            f"update the driver, or install the CuPy for CUDA {driver // 1000}: {INSTALL}",
+            "update the driver" + (f", or install the CuPy for CUDA 12: {INSTALL}" if driver >= 12000 else ""),
         )
     if status == NO_DEVICE:
         return _unusable(
@@ -59,12 +66,15 @@ def _no_device(cupy: Any, error: Exception) -> Status:
 
 def _cannot_compute(error: Exception) -> Status:
     text = f"{type(error).__name__}: {error}"
-    if any(word in text.lower() for word in ("nvrtc", "cublas", "header", "libcu", ".so", ".dll", "cuda_path")):
+    if isinstance(error, ImportError | OSError) or any(word in text.lower() for word in MISSING):
         return _unusable(
             f"the CUDA toolkit's libraries are missing: {text}",
             'install them beside CuPy: pip install "cupy-cuda13x[ctk]" (or "cupy-cuda12x[ctk]")',
         )
-    return _unusable(f"a GPU is there, but a first computation fails: {text}", "check `nvidia-smi` for errors")
+    return _unusable(
+        f"a GPU is there, but a first computation fails: {text}",
+        f"check `nvidia-smi` for errors, and that this CuPy supports this GPU: {INSTALL}",
+    )
 
 
 def _compute(cupy: Any) -> None:

@@ -1,7 +1,7 @@
 """JAX, on its default device or a named one; whole steps are compiled by XLA."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,8 @@ def _devices(jax: Any) -> dict[str, Any]:
     """Every device by its word, the default platform's first."""
     found = list(jax.devices())
     if found[0].platform != "cpu":
-        found += jax.devices("cpu")
+        with suppress(RuntimeError):  # the variable JAX_PLATFORMS may leave the CPU out
+            found += jax.devices("cpu")
     return {f"jax:{device.platform}:{device.id}": device for device in found}
 
 

@@ -27,6 +27,11 @@ def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
     return stream(seed, "shuffle", epoch).permutation(n).astype(np.int32)
 
 
+def identity(n: int) -> np.ndarray:
+    """The order of `n` rows that are not shuffled, int32."""
+    return np.arange(n, dtype=np.int32)
+
+
 def key(seed: int, step: int) -> Key:
     """The key of a step: 64 bits hashed from the seed and the number of the step."""
     digest = hashlib.blake2b(f"{seed}/{step}".encode(), digest_size=8).digest()

@@ -547,6 +547,11 @@ def report(results: Sequence[Result], entrants: Sequence[Entrant], about: dict[s
         f"{about['date']}, {about['processor']}, {about['cores']} cores, {devices}; Python {about['python']}, "
         f"{', '.join(versions)}; {pools}; PyTorch's threads: {about['torch threads']}.",
     ]
+    if (about["load before"] or 0) > 0.3 * (about["cores"] or 1):
+        lines.append(
+            f"Others were using this machine: the load was {about['load before']:.1f} before the start. Measure again "
+            f"when it is idle."
+        )
     if any(result.case.net.sizes[-1] == 2 for result in results):
         lines.append("For two classes scikit-learn trains one logistic output, the others two with softmax.")
     return "\n".join(lines)
@@ -635,6 +640,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     nets = [replace(net, steps=net.steps * options.longer // share) for net in options.nets]
     cases = [Case(net, optimizer) for net in nets for optimizer in OPTIMIZERS]
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+    # Before our own work counts. Threads that wait for each other on a busy machine make any library look slow.
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     results: list[Result] = []
     interrupted = False
     try:
@@ -647,7 +654,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results = [result for result in results if result.complete]
         print("interrupted" if results else "interrupted before anything was measured", file=sys.stderr)
     if results:
-        about = environment(entrants) | {"rounds": rounds, "interrupted": interrupted}
+        about = environment(entrants) | {"load before": load, "rounds": rounds, "interrupted": interrupted}
         text = report(results, entrants, about)
         print(text)
         if options.out:

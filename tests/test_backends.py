@@ -626,7 +626,9 @@ def test_from_host_converts_to_the_dtype_asked_for(word, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_from_host_copies(word, dtype):
     backend = usable(word)
-    host = np.zeros((64, 64), dtype)  # large and aligned enough that a library would like to share it
+    room = np.zeros(64 * 64 + 16, dtype)
+    start = -room.ctypes.data % 64 // room.itemsize
+    host = room[start : start + 64 * 64]  # aligned to 64 bytes: JAX shares such memory where it is not copied
     has_dtype(backend, host)
     array = backend.from_host(host)
     host[...] = 1

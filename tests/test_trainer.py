@@ -67,9 +67,9 @@ def test_an_epoch_visits_every_row_once_in_another_order_each_time() -> None:
     step = trainer._training_step
     seen: list[int] = []
 
-    def watched(state: Any, data: Any, start: Any, offsets: Any, *rest: Any) -> Any:
-        seen.extend(int(row) for row in data.order[start + offsets])
-        return step(state, data, start, offsets, *rest)
+    def watched(state: Any, data: Any, index: Any, *rest: Any) -> Any:
+        seen.extend(int(row) for row in data.batches[index])
+        return step(state, data, index, *rest)
 
     trainer._training_step = watched
     fit(trainer, epochs=2)

@@ -44,16 +44,14 @@ class Data(NamedTuple):
     """As the loss encodes it: (rows,) labels or (rows, outputs)."""
     weight: Array = None
     """Per-sample weights (rows,), or None."""
-    order: Array = None
-    """The rows in the order of this epoch, int32 (rows,); None for the order they are in."""
+    batches: Array = None
+    """The rows of each batch of an epoch, int32 (batches, rows in a batch); None for all rows as they are."""
 
-    def batch(self, xp: Any, start: Any, offsets: Array | None) -> "Data":
-        """The rows at `start + offsets` in the order of the epoch; all of them where `offsets` is None."""
-        if offsets is None:
+    def batch(self, xp: Any, index: Any) -> "Data":
+        """The rows of batch number `index`."""
+        if self.batches is None:
             return self
-        rows = start + offsets
-        if self.order is not None:
-            rows = xp.take(self.order, rows, axis=0)
+        rows = self.batches[index, ...]
         weight = None if self.weight is None else xp.take(self.weight, rows, axis=0)
         return Data(xp.take(self.x, rows, axis=0), xp.take(self.target, rows, axis=0), weight)
 
@@ -67,14 +65,12 @@ def training_step(
     optimizer: Optimizer,
     metrics: Sequence[Metric],
 ) -> Callable[..., State]:
-    """(state, data, start, offsets, key, coefficients) -> state: one update from one batch."""
+    """(state, data, index, key, coefficients) -> state: one update from batch number `index`."""
     xp = backend.xp
     update = backend.fuse(optimizer.rule)
 
-    def step(
-        state: State, data: Data, start: Any, offsets: Array | None, key: Any, coefficients: tuple[Any, ...]
-    ) -> State:
-        x, target, weight, _ = data.batch(xp, start, offsets)
+    def step(state: State, data: Data, index: Any, key: Any, coefficients: tuple[Any, ...]) -> State:
+        x, target, weight, _ = data.batch(xp, index)
         p = layout.split(xp, state.flat)
         y, saved = model.forward(xp, p, x, Context(training=True, key=key))
         value, dy = loss(xp, y, target, weight)

@@ -270,36 +270,29 @@ class _Plan:
 
     def __init__(self, trainer: Trainer, data: Data, batch: int, shuffle: bool) -> None:
         self.trainer, self.data, self.batch, self.shuffle = trainer, data, batch, shuffle
-        rows = data.x.shape[0]
-        self.steps = -(-rows // batch)
+        self.steps = -(-data.x.shape[0] // batch)
         self.first_step, self.first_epoch = trainer.step, trainer.epoch
-        self._full = self._last = None
-        if self.steps > 1:
-            self._full = self._offsets(batch)
-            self._last = self._offsets(rows - (self.steps - 1) * batch)
         self._draws = trainer.model.random
         self.rollback = Rollback(trainer, self)
 
-    def _offsets(self, count: int) -> Array:
-        backend = self.trainer.backend
-        return backend.xp.arange(count, dtype=backend.xp.int32, device=backend.device)
+    def ordered(self, epoch: int) -> tuple[Data, Data]:
+        """The data with the rows of each batch of an epoch; and the same for the last batch, which may be smaller."""
+        if self.steps == 1:
+            return self.data, self.data  # the order of the rows makes no difference
+        trainer, rows, full = self.trainer, self.data.x.shape[0], (self.steps - 1) * self.batch
+        order = random.permutation(trainer.seed, epoch, rows) if self.shuffle else random.identity(rows)
+        shaped = order[:full].reshape(-1, self.batch), order[full:].reshape(1, -1)
+        first, last = (self.data._replace(batches=trainer.backend.from_host(batches)) for batches in shaped)
+        return first, last
 
-    def ordered(self, epoch: int) -> Data:
-        """The data with the order of its rows in an epoch. All rows at once need no order."""
-        if self.steps == 1 or not self.shuffle:
-            return self.data
-        trainer = self.trainer
-        order = random.permutation(trainer.seed, epoch, self.data.x.shape[0])
-        return self.data._replace(order=trainer.backend.from_host(order))
-
-    def advance(self, data: Data, index: int) -> None:
+    def advance(self, data: tuple[Data, Data], index: int) -> None:
         """Make step `index` of an epoch whose data is `data`."""
         trainer = self.trainer
+        is_last = index == self.steps - 1
         trainer.state = trainer._training_step(
             trainer.state,
-            data,
-            index * self.batch,
-            self._last if index == self.steps - 1 else self._full,
+            data[is_last],
+            0 if is_last else index,
             random.key(trainer.seed, trainer.step) if self._draws else (0, 0),
             trainer.optimizer.coefficients(trainer.step),
         )
@@ -307,7 +300,7 @@ class _Plan:
 
     def again(self, stop: int) -> Iterator[None]:
         """Make steps again, from the trainer's current one until `stop` updates have been made; yields after each."""
-        ordered_epoch, data = -1, self.data
+        ordered_epoch, data = -1, (self.data, self.data)
         while self.trainer.step < stop:
             epoch, index = divmod(self.trainer.step - self.first_step, self.steps)
             if epoch != ordered_epoch:
