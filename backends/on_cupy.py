@@ -8,8 +8,8 @@ import numpy as np
 from .base import Array, Backend, BackendError, Status, load
 
 INSTALL = (
-    'pip install "mlp-xp[cuda13]" (driver 580 or newer), "mlp-xp[cuda12]" (driver 525 or newer), '
-    'or "mlp-xp[rocm]" for an AMD GPU'
+    'pip install "cupy-cuda13x[ctk]" (driver 580 or newer), "cupy-cuda12x[ctk]" (driver 525 or newer), '
+    "or cupy-rocm-7-0 for an AMD GPU"
 )
 NO_DRIVER, NO_DEVICE = 35, 100  # cudaErrorInsufficientDriver, cudaErrorNoDevice
 

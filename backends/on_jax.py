@@ -8,7 +8,7 @@ import numpy as np
 
 from .base import Array, Backend, BackendError, Status, load
 
-INSTALL = 'pip install "mlp-xp[jax]" (for a CUDA GPU also "jax[cuda13]")'
+INSTALL = 'pip install jax (for a CUDA GPU "jax[cuda13]")'
 
 
 def probe() -> Status:

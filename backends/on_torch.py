@@ -7,7 +7,7 @@ import numpy as np
 
 from .base import Array, Backend, BackendError, Status, load
 
-INSTALL = 'pip install "mlp-xp[torch]"'
+INSTALL = "pip install torch"
 
 
 def probe() -> Status:

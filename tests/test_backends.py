@@ -341,7 +341,7 @@ CUPY_STATES: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], tuple[str, ..
     "not installed": (
         lambda monkeypatch: not_installed(monkeypatch, "cupy"),
         ("cupy is not installed",),
-        ("install it", "mlp-xp[cuda13]", "mlp-xp[cuda12]", "mlp-xp[rocm]", "driver"),
+        ("install it", "cupy-cuda13x[ctk]", "cupy-cuda12x[ctk]", "cupy-rocm", "driver"),
     ),
     "broken: an error inside": (
         broken_in_cupy(ImportError("libcudart.so.13: cannot open shared object file")),
@@ -500,7 +500,7 @@ def test_a_library_that_is_not_installed_says_how_to_install_it(monkeypatch, nam
     assert (status.name, status.usable) == (name, False)
     assert f"{library} is not installed" in status.detail
     assert "pip install" in status.remedy
-    assert (library.replace("_", "-") in status.remedy) or (f"mlp-xp[{library}]" in status.remedy) or name == "cupy"
+    assert (library.replace("_", "-") in status.remedy) or name == "cupy"
 
 
 @pytest.mark.parametrize(("name", "library"), LIBRARIES.items())

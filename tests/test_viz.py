@@ -81,5 +81,5 @@ def test_a_boundary_needs_two_features(tmp_path: Path) -> None:
 
 def test_a_missing_matplotlib_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
-    with pytest.raises(ImportError, match=r'pictures need matplotlib .*pip install "mlp-xp\[plot\]"'):
+    with pytest.raises(ImportError, match=r"pictures need matplotlib .*pip install matplotlib"):
         viz.require_matplotlib()

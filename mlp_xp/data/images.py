@@ -108,7 +108,7 @@ def mnist(folder: str | os.PathLike[str] | None = None, download: bool = True) -
     The four IDX files, compressed or not, are looked for in `folder` if given, and nowhere else then;
     otherwise in the folder that the environment variable MLP_XP_DATA names, then in the user's cache
     folder: in the subfolder `mnist` first, then in the folder itself. What is in neither is downloaded into
-    the cache folder, with pooch (`pip install "mlp-xp[scripts]"`), unless `download` is false. Every file
+    the cache folder, with pooch (`pip install pooch`), unless `download` is false. Every file
     is held against its known checksum.
 
     Raises FileNotFoundError when files are missing and may not be downloaded (or pooch is not installed),
@@ -197,7 +197,7 @@ def _download(source: Source, missing: list[File], places: list[Path]) -> dict[s
     try:
         import pooch  # only here: finding and reading files needs no downloader
     except ImportError as error:
-        why = 'Downloading needs pooch: pip install "mlp-xp[scripts]"'
+        why = "Downloading needs pooch: pip install pooch"
         raise FileNotFoundError(_advice(source, missing, places, why=why)) from error
 
     into = cache_folder() / source.folder

@@ -1,4 +1,4 @@
-"""Pictures of training and of what was learned. Needs matplotlib: pip install "mlp-xp[plot]"."""
+"""Pictures of training and of what was learned. Needs matplotlib (extra `plot`)."""
 
 from .boundary import decision_boundary
 from .curves import learning_curves

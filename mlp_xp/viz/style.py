@@ -13,7 +13,7 @@ def require_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise ImportError(f'pictures need matplotlib ({error}); pip install "mlp-xp[plot]"') from None
+        raise ImportError(f"pictures need matplotlib ({error}); pip install matplotlib") from None
 
 
 def new_figure(columns: int = 1, width: float = 5.2, height: float = 4.2) -> tuple[Any, list[Any]]:
