@@ -26,4 +26,4 @@ def new_figure(columns: int = 1, width: float = 5.2, height: float = 4.2) -> tup
 
 
 def save(figure: Any, path: str | Path) -> None:
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150, bbox_inches="tight", pad_inches=0.1)  # a legend outside must not cut a label
