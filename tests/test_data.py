@@ -479,7 +479,7 @@ def test_offline_the_error_says_which_files_go_where(tmp_path, monkeypatch):
 
 def test_without_pooch_the_error_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(FileNotFoundError, match=r'pip install pooch') as caught:
+    with pytest.raises(FileNotFoundError, match=r"pip install pooch") as caught:
         data.fashion_mnist()
     assert str(images.cache_folder() / "fashion-mnist") in str(caught.value)
 
