@@ -38,6 +38,8 @@ def select(word: str | Backend = "auto") -> Backend:
     """
     if isinstance(word, Backend):
         return word
+    if not isinstance(word, str):
+        raise BackendError(f"a backend is chosen by a word, such as 'numpy' or 'cupy:0', not by {word!r}")
     said = ""
     if word == "auto":
         word = os.environ.get(VARIABLE, "") or "auto"

@@ -95,6 +95,10 @@ class Backend:
         Host memory is moved to the device. Memory of an accelerator is used where it lies and is never moved
         silently: `DeviceError` where that is not this backend's device. `TypeError` for what is not numeric.
         """
+        if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+            raise ValueError(f"{name} has masked entries; fill them in first, for example with `{name}.filled(0)`")
+        if hasattr(array, "toarray"):
+            raise TypeError(f"{name} is a sparse matrix; make it dense first: `{name}.toarray()`")
         if self.owns(array) and array_api_compat.device(array) == self.device:
             if not self.xp.isdtype(array.dtype, ("bool", "integral", "real floating")):
                 raise not_numeric(name, array.dtype)
@@ -145,7 +149,7 @@ class Backend:
 def on_host(array: Any) -> bool:
     """Does the memory of an array, or of anything NumPy can read, belong to the host?"""
     if not hasattr(array, "__dlpack_device__"):
-        return True
+        return not hasattr(array, "__cuda_array_interface__")
     return int(array.__dlpack_device__()[0]) in (CPU, CUDA_PINNED)
 
 

@@ -113,11 +113,11 @@ class CuPyBackend(Backend):
         return isinstance(array, self._cupy.ndarray)
 
     def from_host(self, array: np.ndarray, dtype: str | None = None) -> Array:
-        with self.device:
+        with self.scope():
             return self._cupy.asarray(np.asarray(array, dtype=dtype, order="C"))
 
     def to_host(self, array: Array) -> np.ndarray:
-        with self.device:
+        with self.scope():
             return self._cupy.asnumpy(array, order="C")
 
     def device_name(self) -> str:
@@ -127,7 +127,7 @@ class CuPyBackend(Backend):
         return _Current(self.device)
 
     def synchronize(self) -> None:
-        with self.device:
+        with self.scope():
             self._cupy.cuda.get_current_stream().synchronize()
 
 

@@ -58,6 +58,10 @@ class NumPyBackend(Backend):
     def from_host(self, array: np.ndarray, dtype: str | None = None) -> Array:
         return np.array(array, dtype=dtype, order="C")
 
+    def from_any(self, array: Any, dtype: str | None = None, name: str = "the array") -> Array:
+        # Rows must lie whole in memory: `take` would copy all the data in every step to make it so.
+        return np.asarray(super().from_any(array, dtype, name), order="C")
+
     def to_host(self, array: Array) -> np.ndarray:
         return np.asarray(array, order="C")
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -173,7 +174,16 @@ def prepare(out: Path) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    path.write_text(json.dumps(finite_or_null(content), indent=2, allow_nan=False) + "\n")
+
+
+def finite_or_null(content: Any) -> Any:
+    """JSON has no NaN and no infinity: null stands for them."""
+    if isinstance(content, dict):
+        return {key: finite_or_null(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite_or_null(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def run_script(main: Callable[[list[str] | None], None]) -> None:

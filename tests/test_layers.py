@@ -178,18 +178,22 @@ def test_stacked_models_get_masks_of_their_own_from_stacked_keys(backend: backen
 
 
 def test_shapes_that_do_not_fit_name_the_layer_and_what_it_expects() -> None:
-    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(9, 2))
     with pytest.raises(nn.ShapeError, match=r"layer 2: Linear\(9, 2\) expects 9 features, got 8"):
-        model.output_features(4)
-    nested = nn.Sequential(nn.Linear(4, 8), model)
+        nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(9, 2))
     with pytest.raises(nn.ShapeError, match=r"layer 1: layer 0: Linear\(4, 8\) expects 4 features, got 8"):
-        nested.output_features(4)
+        nn.Sequential(nn.Linear(4, 8), nn.Sequential(nn.Linear(4, 8), nn.Tanh()))
+    model = nn.Sequential(nn.Tanh(), nn.Linear(4, 8))
+    assert model.output_features(4) == 8
+    with pytest.raises(nn.ShapeError, match=r"layer 1: Linear\(4, 8\) expects 4 features, got 5"):
+        model.output_features(5)
 
 
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: nn.Linear(0, 3), "at least one feature"),
+        (lambda: nn.Linear(0, 3), r"Linear\(0, 3\): give whole numbers of features"),
+        (lambda: nn.Linear(4, 8.0), r"Linear\(4, 8\.0\): give whole numbers of features"),  # type: ignore[arg-type]
+        (lambda: nn.Sequential([nn.ReLU()]), r"write Sequential\(\*layers\)"),  # type: ignore[arg-type]
         (lambda: nn.Dropout(1.0), r"must be in \[0, 1\)"),
         (lambda: nn.Dropout(-0.1), r"must be in \[0, 1\)"),
         (lambda: nn.Sequential(nn.ReLU), "layer 0 of Sequential is .* not a Layer"),  # the class, not an instance

@@ -129,6 +129,9 @@ def test_cosine_warms_up_in_a_line_and_stays_at_the_end() -> None:
     "build",
     [
         lambda: optim.SGD(momentum=1.0),
+        lambda: optim.SGD(-0.1),
+        lambda: optim.Adam(float("nan")),
+        lambda: optim.Adam("1e-3"),  # type: ignore[arg-type]
         lambda: optim.SGD(nesterov=True),
         lambda: optim.Adam(beta2=1.0),
         lambda: optim.StepDecay(0.1, every=0),

@@ -247,14 +247,63 @@ def test_files_that_cannot_be_loaded_say_why(tmp_path: Path) -> None:
         train.Trainer.load(tmp_path / "model", model=nn.Linear(3, 2))
 
 
+def test_another_optimizer_starts_anew_on_loaded_weights(tmp_path: Path) -> None:
+    new().save(tmp_path / "model")
+    loaded = train.Trainer.load(tmp_path / "model", optimizer=optim.SGD(0.1, momentum=0.9))
+    assert not np.asarray(loaded.state.slots[0]).any()
+    np.testing.assert_array_equal(weights(loaded), weights(new()))
+
+
+def test_a_save_into_a_missing_folder_names_it(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*missing"):
+        new().save(tmp_path / "missing" / "model")
+
+
+def test_what_is_compiled_cannot_be_exchanged() -> None:
+    with pytest.raises(AttributeError):
+        new().optimizer = optim.SGD()  # type: ignore[misc]
+
+
+def test_numbers_of_numpy_are_as_good_as_pythons(backend: backends.Backend, tmp_path: Path) -> None:
+    """A grid search passes NumPy scalars: they must not carry their dtype into the net, nor stop a save."""
+
+    def build(number: Any, whole: Any) -> train.Trainer:
+        model = nn.Sequential(
+            nn.Linear(whole(3), whole(8)), nn.Sigmoid(number(2)), nn.Dropout(number(0.25)), nn.Linear(8, 2)
+        )
+        return new(backend, model, optimizer=optim.Adam(number(0.01)), dtype="float32", seed=whole(3))
+
+    plain, scalars = build(float, int), build(np.float64, np.int64)
+    fit(plain)
+    fit(scalars, epochs=np.int64(3), batch_size=np.int64(32))
+    assert {value.dtype.name for value in scalars.parameters.values()} == {"float32"}
+    assert "float32" in str(scalars.state.flat.dtype)
+    np.testing.assert_array_equal(weights(scalars), weights(plain))
+    scalars.save(tmp_path / "model")
+    np.testing.assert_array_equal(weights(train.Trainer.load(tmp_path / "model")), weights(plain))
+
+
+def test_rows_that_lie_scattered_in_memory_are_laid_out_once() -> None:
+    from mlp_xp.train.inputs import labelled
+
+    data = labelled(backends.select("numpy"), np.asfortranarray(X), Y, None, MODEL, nn.SoftmaxCrossEntropy(), "float64")
+    assert data.x.flags.c_contiguous
+
+
 class Doubled(nn.Identity):
     """A layer of a user's own."""
 
 
-def test_a_layer_of_ones_own_is_passed_to_load(tmp_path: Path) -> None:
-    model = nn.Sequential(nn.Linear(3, 2), Doubled())
+class ReLU(nn.ReLU):
+    """And one that has the name of one of ours."""
+
+
+@pytest.mark.parametrize("own", [Doubled(), ReLU()])
+def test_a_layer_of_ones_own_is_passed_to_load(tmp_path: Path, own: nn.Layer) -> None:
+    model = nn.Sequential(nn.Linear(3, 2), own)
     new(model=model).save(tmp_path / "model")
-    with pytest.raises(ValueError, match=r"'Doubled' is not part of mlp_xp\.nn.*Trainer\.load\(\.\.\., model="):
+    message = r"'test_trainer\.(Doubled|ReLU)' is not part of mlp_xp\.nn.*Trainer\.load\(\.\.\., model="
+    with pytest.raises(ValueError, match=message):
         train.Trainer.load(tmp_path / "model")
     assert train.Trainer.load(tmp_path / "model", model=model).model == model
 
@@ -276,6 +325,36 @@ def test_early_stopping_restores_the_best_weights(backend: backends.Backend) -> 
     assert len(history) == best + 4 < 200
     np.testing.assert_array_equal(weights(trainer), kept[best])
     assert trainer.evaluate(X_VAL, Y_VAL)["loss"] == pytest.approx(stopping.best, rel=1e-12)
+
+
+class AbsoluteError(train.Metric):
+    name = "mae"
+    lower_is_better = True
+
+    def __call__(self, xp: Any, y: Any, target: Any, weight: Any) -> Any:
+        return xp.sum(xp.abs(y - target))
+
+
+def test_early_stopping_asks_the_metric_which_way_is_better() -> None:
+    trainer = train.Trainer(nn.Linear(3, 1), nn.MeanSquaredError(), optim.Adam(0.1), metrics=[AbsoluteError()])
+    stopping = train.EarlyStopping("mae", patience=3)
+    history = trainer.fit(X, X @ [1.0, 2.0, 3.0], epochs=30, callbacks=[stopping], progress=False)
+    assert stopping.best == min(history["mae"]) < 0.5 * history["mae"][0]
+
+
+def test_early_stopping_never_keeps_weights_whose_loss_is_not_a_number() -> None:
+    class Spoiled(train.Callback):
+        def on_epoch_end(self, trainer: train.Trainer, record: dict[str, float]) -> None:
+            record["val_loss"] = float("nan") if trainer.epoch != 2 else 1.0
+
+    stopping = train.EarlyStopping(patience=3)
+    fit(new(), epochs=20, callbacks=[Spoiled(), stopping])
+    assert (stopping.best_epoch, stopping.best) == (2, 1.0)
+    never = train.EarlyStopping(patience=3)
+    trainer = train.Trainer(nn.Linear(3, 1), nn.MeanSquaredError(), optim.SGD(1e38))
+    with pytest.raises(train.Diverged):
+        trainer.fit(X, X[:, 0], batch_size=None, validation_data=(X, X[:, 0]), callbacks=[never], progress=False)
+    assert np.isfinite(weights(trainer)).all()
 
 
 def test_early_stopping_watches_a_metric_upwards_and_names_what_it_cannot_watch() -> None:
@@ -326,6 +405,25 @@ def test_callbacks_are_told_the_end_whatever_happens() -> None:
     with pytest.raises(RuntimeError, match="no more"):
         fit(new(), callbacks=[Failing()])
     assert ended == [1]
+
+
+def test_the_first_error_is_told_and_only_what_started_is_ended() -> None:
+    ended = []
+
+    class Named(train.Callback):
+        def __init__(self, name: str, fail: bool = False) -> None:
+            self.name, self.fail = name, fail
+
+        def on_fit_start(self, trainer: train.Trainer, epochs: int, steps_per_epoch: int) -> None:
+            if self.fail:
+                raise RuntimeError(f"{self.name} cannot start")
+
+        def on_fit_end(self, trainer: train.Trainer) -> None:
+            ended.append(self.name)
+
+    with pytest.raises(RuntimeError, match="second cannot start"):
+        fit(new(), callbacks=[Named("first"), Named("second", fail=True), Named("third")])
+    assert ended == ["first"]
 
 
 def test_a_progress_bar_counts_every_step_on_a_terminal(
@@ -413,6 +511,14 @@ def test_a_diverging_net_says_so_and_keeps_weights_that_work(backend: backends.B
     assert len(trainer.history) == trainer.epoch > 1
 
 
+def test_weights_spoiled_by_the_very_last_update_are_found(backend: backends.Backend) -> None:
+    trainer = train.Trainer(nn.Linear(3, 1), nn.MeanSquaredError(), optim.SGD(1e38), backend=backend)
+    before = weights(trainer)
+    with pytest.raises(train.Diverged, match=r"at step 2 .*the last with a finite loss"):
+        trainer.fit(X, 100 * X[:, 0], epochs=1, batch_size=None, progress=False)
+    np.testing.assert_array_equal(weights(trainer), before)
+
+
 # Bad input
 
 
@@ -433,12 +539,18 @@ def test_a_diverging_net_says_so_and_keeps_weights_that_work(backend: backends.B
         ({"y": Y + 0.5}, TypeError, "integer class labels, got dtype .*float64"),
         ({"y": np.array(["yes", "no"] * 45)}, TypeError, "y has dtype .*U3"),
         ({"batch_size": 91}, ValueError, "batch_size=91 is larger than the data, which has 90 rows"),
-        ({"batch_size": 0}, ValueError, "batch_size=0: give a whole number above 0"),
+        ({"batch_size": 0}, ValueError, "batch_size=0: give a whole number of at least 1"),
         ({"batch_size": 2.5}, ValueError, "batch_size=2.5"),
         ({"epochs": 0}, ValueError, "epochs=0"),
         ({"sample_weight": -np.ones(90)}, ValueError, "sample_weight must be finite, not negative"),
         ({"sample_weight": np.zeros(90)}, ValueError, "not all zero"),
         ({"sample_weight": np.ones(3)}, nn.ShapeError, r"sample_weight must have shape \(90,\)"),
+        ({"epochs": True}, ValueError, "epochs=True: give a whole number"),
+        ({"y": None}, TypeError, "y is None"),
+        ({"y": Y + 2**32}, ValueError, "labels run from 4294967296"),
+        ({"X": np.ma.masked_greater(X, 1)}, ValueError, "X has masked entries"),
+        ({"callbacks": [train.EarlyStopping]}, TypeError, "callbacks must be instances"),
+        ({"validation_data": 0.2}, TypeError, r"validation_data must be \(X, y\)"),
         ({"validation_data": (X_VAL[:, :2], Y_VAL)}, nn.ShapeError, "validation X of shape .* does not fit"),
         ({"validation_data": (X_VAL, Y_VAL + 7)}, ValueError, "labels run from 7 to 8"),
     ],
@@ -470,6 +582,11 @@ def test_data_on_another_device_is_not_moved_silently(get_backend: Any) -> None:
         (lambda: train.Trainer(nn.Linear, nn.MeanSquaredError()), TypeError, "model must be an instance"),  # type: ignore[arg-type]
         (lambda: train.Trainer(MODEL, nn.MeanSquaredError), TypeError, "loss must be an instance"),  # type: ignore[arg-type]
         (lambda: train.Trainer(MODEL, nn.MeanSquaredError(), 0.1), TypeError, "optimizer must be an"),  # type: ignore[arg-type]
+        (lambda: new(metrics=["accuracy"]), TypeError, r"metrics are instances, such as \[train\.Accuracy\(\)\]"),
+        (lambda: new(metrics=[train.Accuracy(), train.Accuracy(0.5)]), ValueError, "a name of its own"),
+        (lambda: new(seed=-1), ValueError, "seed=-1: give a whole number of at least 0"),
+        (lambda: new(seed=None), ValueError, "seed=None"),
+        (lambda: new(None), backends.BackendError, "chosen by a word"),
         (lambda: new(dtype="float16"), ValueError, "choose 'float32' or 'float64'"),
         (lambda: new("strict:no_float64"), backends.BackendError, "cannot compute in float64"),
         (lambda: new("abacus"), backends.BackendError, "unknown backend 'abacus'"),

@@ -83,3 +83,11 @@ def test_a_missing_matplotlib_is_named_with_the_remedy(monkeypatch: pytest.Monke
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"pictures need matplotlib .*pip install matplotlib"):
         viz.require_matplotlib()
+
+
+def test_integer_features_many_classes_and_flat_predictions_are_drawn(tmp_path: Path, drawn: list[Any]) -> None:
+    X = np.stack([np.arange(10), np.arange(10) ** 2], axis=1)
+    viz.decision_boundary(lambda grid: -np.abs(grid[:, :1] - np.arange(10)), X, np.arange(10), tmp_path / "plane.png")
+    assert len(drawn[0].legends[0].get_texts()) == 10
+    share = viz.decision_boundary(lambda grid: grid[:, 0] - 4.5, X, np.arange(10) > 4, tmp_path / "plane.png")
+    assert share == pytest.approx(0.5, abs=5e-3)

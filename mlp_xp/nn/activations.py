@@ -37,12 +37,12 @@ class Sigmoid(Layer):
     beta: float = 1.0
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Array]:
-        y = sigmoid(xp, self.beta * x)
+        y = sigmoid(xp, float(self.beta) * x)
         return y, y
 
     def backward(self, xp: Any, p: Parameters, saved: Array, dy: Array) -> tuple[Array, Parameters]:
         y = saved
-        return dy * (self.beta * y * (1.0 - y)), {}
+        return dy * (float(self.beta) * y * (1.0 - y)), {}
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ class Sequential(Layer):
 
     def __init__(self, *layers: Layer) -> None:
         for index, layer in enumerate(layers):
+            if isinstance(layer, list | tuple):
+                raise TypeError(f"layer {index} of Sequential is a {type(layer).__name__}; write Sequential(*layers)")
             if not isinstance(layer, Layer):
                 raise TypeError(f"layer {index} of Sequential is {layer!r}, not a Layer; write for example nn.ReLU()")
         object.__setattr__(self, "layers", layers)
@@ -27,6 +29,7 @@ class Sequential(Layer):
         object.__setattr__(self, "_named", tuple((str(index), layer) for index, layer in enumerate(layers)))
         trainable = [index for index, layer in enumerate(layers) if layer.parameters()]
         object.__setattr__(self, "_first_trainable", trainable[0] if trainable else None)
+        self.output_features(None)  # layers that do not fit each other are refused here
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, list[Any]]:
         saved = []
@@ -59,7 +62,7 @@ class Sequential(Layer):
     def parameters(self) -> dict[str, Any]:
         return {name: layer.parameters() for name, layer in self._named}
 
-    def output_features(self, features: int) -> int:
+    def output_features(self, features: int | None) -> int | None:
         for name, layer in self._named:
             try:
                 features = layer.output_features(features)

@@ -27,9 +27,10 @@ class Dropout(Layer):
         if not ctx.training or self.rate == 0:
             return x, None
         # The bits are uniform in [-2^31, 2^31): a share of `rate` of them lies below the threshold.
-        threshold = round(self.rate * 2**32) - 2**31
+        rate = float(self.rate)
+        threshold = round(rate * 2**32) - 2**31
         kept = bits(xp, ctx.key, ctx.path, x) >= min(threshold, 2**31 - 1)
-        mask = xp.astype(kept, x.dtype) * (1 / (1 - self.rate))
+        mask = xp.astype(kept, x.dtype) * (1 / (1 - rate))
         return x * mask, mask
 
     def backward(self, xp: Any, p: Parameters, saved: Array | None, dy: Array) -> tuple[Array, Parameters]:

@@ -51,8 +51,11 @@ class Layer:
         """The layer's parameters by name; a container gives a dict of dicts."""
         return {}
 
-    def output_features(self, features: int) -> int:
-        """The number of features that come out when `features` go in; `ShapeError` if the layer cannot take them."""
+    def output_features(self, features: int | None) -> int | None:
+        """The number of features that come out when `features` go in; `ShapeError` if the layer cannot take them.
+
+        None is a number that is not known yet.
+        """
         return features
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:

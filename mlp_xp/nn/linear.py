@@ -20,8 +20,9 @@ class Linear(Layer):
     bias_init: Initializer = Zeros()
 
     def __post_init__(self) -> None:
-        if self.in_features < 1 or self.out_features < 1:
-            raise ShapeError(f"Linear({self.in_features}, {self.out_features}): a layer needs at least one feature")
+        for features in (self.in_features, self.out_features):
+            if not hasattr(features, "__index__") or features < 1:
+                raise ShapeError(f"Linear({self.in_features}, {self.out_features}): give whole numbers of features")
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Array]:
         return x @ p["weight"] + p["bias"], x
@@ -40,8 +41,8 @@ class Linear(Layer):
             "bias": Parameter((1, self.out_features), self.bias_init, *fans),
         }
 
-    def output_features(self, features: int) -> int:
-        if features != self.in_features:
+    def output_features(self, features: int | None) -> int:
+        if features not in (None, self.in_features):
             raise ShapeError(
                 f"Linear({self.in_features}, {self.out_features}) expects {self.in_features} features, got {features}"
             )

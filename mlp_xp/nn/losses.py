@@ -91,7 +91,8 @@ class _Categorical(Loss):
                 f"{self} expects integer class labels, got dtype {target.dtype}; convert them with "
                 f"`.astype('int64')`, or use MeanSquaredError for a numeric target"
             )
-        target = xp.astype(target, xp.int32, copy=False)
+        if xp.isdtype(target.dtype, "bool"):
+            target = xp.astype(target, xp.int32)
         low, high = int(xp.min(target)), int(xp.max(target))
         if low < 0 or high >= outputs:
             raise ValueError(
@@ -99,15 +100,15 @@ class _Categorical(Loss):
                 f"0 to {outputs - 1}; encode the classes (for example with scikit-learn's LabelEncoder) or give the "
                 f"last layer {high + 1} outputs"
             )
-        return target
+        return xp.astype(target, xp.int32, copy=False)
 
 
 def one_hot(xp: Any, target: Array, y: Array) -> Array:
-    """Labels (batch,) as rows of 0 and 1, typed like y (..., batch, classes); rows of probabilities as they are."""
-    if target.ndim == 2:
+    """Integer labels (..., batch) as rows of 0 and 1, typed like y; rows of probabilities as they are."""
+    if target.dtype == y.dtype:
         return target
     classes = xp.arange(y.shape[-1], dtype=target.dtype, device=array_api_compat.device(target))
-    return xp.astype(target[:, None] == classes, y.dtype)
+    return xp.astype(target[..., None] == classes, y.dtype)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """What an optimizer is: an elementwise rule on one vector, and the numbers that the rule needs at each step."""
 
 from collections.abc import Callable
+from math import inf
+from numbers import Real
 from typing import Any
 
 from .schedules import Schedule
@@ -31,6 +33,13 @@ class Optimizer:
     def coefficients(self, t: int) -> tuple[float, ...]:
         """The rule's numbers for update number t + 1, where t updates have been made."""
         raise NotImplementedError
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.lr, Schedule) and not (isinstance(self.lr, Real) and 0 <= self.lr < inf):
+            raise ValueError(
+                f"{type(self).__name__}(lr={self.lr!r}): give a learning rate of at least 0, or a schedule such as "
+                f"optim.StepDecay"
+            )
 
     def learning_rate(self, t: int) -> float:
         return self.lr(t) if isinstance(self.lr, Schedule) else self.lr

@@ -20,6 +20,7 @@ class SGD(Optimizer):
     nesterov: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.momentum < 1:
             raise ValueError(f"SGD(momentum={self.momentum}): momentum must be in [0, 1)")
         if self.nesterov and self.momentum == 0:

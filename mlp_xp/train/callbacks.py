@@ -1,6 +1,7 @@
 """What may look on, and stop, while a trainer fits."""
 
 import csv
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ class Callback:
         """`record` holds what the history holds of the epoch."""
 
     def on_fit_end(self, trainer: "Trainer") -> None:
-        """Always called, after an error or Ctrl-C too."""
+        """Called for every `on_fit_start` that went well, after an error or Ctrl-C too."""
 
 
 class ProgressBar(Callback):
@@ -46,7 +47,8 @@ class ProgressBar(Callback):
 class EarlyStopping(Callback):
     """Stop when `monitor` has not improved by more than `min_delta` for `patience` epochs; restore the best weights.
 
-    `monitor` is a column of the history; "loss" in its name means that less is better, else more is better.
+    `monitor` is a column of the history. Less is better for a loss; a metric says itself which way is better. With
+    `restore_best` the weights at the end of a fit are those of the best epoch, also after an error or Ctrl-C.
     """
 
     def __init__(
@@ -59,8 +61,11 @@ class EarlyStopping(Callback):
         self.best: float | None = None
 
     def on_fit_start(self, trainer: "Trainer", epochs: int, steps_per_epoch: int) -> None:
+        measure = self.monitor.removeprefix("val_")
+        lower_is_better = {"loss": True} | {metric.name: metric.lower_is_better for metric in trainer.metrics}
+        self._sign = 1.0 if lower_is_better.get(measure) else -1.0
         self.best_epoch = self.best = None
-        self._sign = 1.0 if "loss" in self.monitor else -1.0
+        self._since = trainer.epoch
         self._weights: Any = None
 
     def on_epoch_end(self, trainer: "Trainer", record: dict[str, float]) -> None:
@@ -70,11 +75,11 @@ class EarlyStopping(Callback):
                 f"Pass validation_data or metrics to measure it, or another monitor"
             )
         value = record[self.monitor]
-        if self.best is None or self._sign * (self.best - value) > self.min_delta:
-            self.best, self.best_epoch = value, trainer.epoch
+        if isfinite(value) and (self.best is None or self._sign * (self.best - value) > self.min_delta):
+            self.best, self.best_epoch, self._since = value, trainer.epoch, trainer.epoch
             if self.restore_best:
                 self._weights = trainer.copy_weights()
-        elif self.best_epoch is not None and trainer.epoch - self.best_epoch >= self.patience:
+        elif trainer.epoch - self._since >= self.patience:
             trainer.stop = True
 
     def on_fit_end(self, trainer: "Trainer") -> None:

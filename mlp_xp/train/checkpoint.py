@@ -25,10 +25,10 @@ def save(trainer: "Trainer", path: str | Path) -> None:
     for name, slot in zip(trainer.optimizer.slot_names, trainer.state.slots, strict=True):
         tensors |= {f"optimizer.{name}/{parameter}": part for parameter, part in trainer.named(slot).items()}
     description = {
-        "model": to_config(trainer.model),
-        "loss": to_config(trainer.loss),
-        "optimizer": to_config(trainer.optimizer),
-        "metrics": to_config(trainer.metrics),
+        "model": to_config(trainer.model, nn),
+        "loss": to_config(trainer.loss, nn),
+        "optimizer": to_config(trainer.optimizer, optim),
+        "metrics": to_config(trainer.metrics, train),
         "dtype": trainer.dtype,
         "seed": trainer.seed,
         "step": trainer.step,
@@ -36,6 +36,8 @@ def save(trainer: "Trainer", path: str | Path) -> None:
         "history": trainer.history.records,
     }
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot save to {path}: there is no folder {path.parent}")
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         save_file(tensors, unfinished, {"format": FORMAT, "trainer": json.dumps(description)})
@@ -59,20 +61,23 @@ def load(
     tensors, about = _read(Path(path))
     given = {"model": model, "loss": loss, "optimizer": optimizer, "metrics": metrics}
     rooms = {"model": nn, "loss": nn, "optimizer": optim, "metrics": train}
-    parts: dict[str, Any] = {}
+    built: dict[str, Any] = {}
     for part, value in given.items():
         try:
-            parts[part] = from_config(about[part], rooms[part]) if value is None else value
+            built[part] = from_config(about[part], rooms[part]) if value is None else value
         except LookupError as error:
             raise ValueError(
                 f"{path}: {error}; build it yourself and pass it as Trainer.load(..., {part}=...)"
             ) from None
-    trainer = Trainer(**parts, backend=backend, dtype=dtype or about["dtype"], seed=about["seed"])
+    trainer = Trainer(**built, backend=backend, dtype=dtype or about["dtype"], seed=about["seed"])
     slots = []
     try:
         for name in trainer.optimizer.slot_names:
             prefix = f"optimizer.{name}/"
-            trainer.parameters = {key.removeprefix(prefix): tensors[key] for key in tensors if key.startswith(prefix)}
+            parts = {key.removeprefix(prefix): tensors[key] for key in tensors if key.startswith(prefix)}
+            if not parts and optimizer is not None:
+                parts = {key: 0 * value for key, value in trainer.parameters.items()}  # another optimizer starts anew
+            trainer.parameters = parts
             slots.append(trainer.state.flat)
         trainer.parameters = {key: value for key, value in tensors.items() if "/" not in key}
     except (KeyError, ValueError) as error:

@@ -1,6 +1,7 @@
 """What a user hands in, checked once and put on the device."""
 
-from typing import Any
+from operator import index
+from typing import Any, cast
 
 from mlp_xp.nn import Layer, Loss, ShapeError
 
@@ -18,7 +19,7 @@ def features(backend: Any, x: Any, model: Layer, dtype: str, name: str = "X") ->
     if x.shape[0] == 0:
         raise ValueError(f"{name} is empty: shape {tuple(x.shape)}")
     try:
-        outputs = model.output_features(x.shape[1])
+        outputs = cast(int, model.output_features(x.shape[1]))
     except ShapeError as error:
         raise ShapeError(f"{name} of shape {tuple(x.shape)} does not fit the model: {error}") from None
     xp = backend.xp
@@ -34,6 +35,8 @@ def labelled(backend: Any, x: Any, y: Any, weight: Any, model: Layer, loss: Loss
     """X, y and sample weights on the device, checked against the model and the loss."""
     x, outputs = features(backend, x, model, dtype, f"{prefix}X")
     xp = backend.xp
+    if y is None:
+        raise TypeError(f"{prefix}y is None: give one target for each row")
     target = backend.from_any(y, None, f"{prefix}y")
     if target.ndim == 0 or target.shape[0] != x.shape[0]:
         raise ShapeError(
@@ -55,14 +58,24 @@ def _weights(backend: Any, weight: Any, rows: int, dtype: str, name: str) -> Any
     return weight
 
 
+def whole(name: str, value: Any, at_least: int = 1, hint: str = "") -> int:
+    """A whole number as Python's int, from any library's; ValueError that names it."""
+    try:
+        number = -1 if isinstance(value, bool) else index(value)
+    except TypeError:
+        number = -1
+    if number < at_least:
+        raise ValueError(f"{name}={value!r}: give a whole number of at least {at_least}{hint and ', '}{hint}")
+    return number
+
+
 def batch_rows(batch_size: int | str | None, rows: int) -> int:
     """The number of rows in a batch: "auto" is 32 or all there are, None is all."""
     if batch_size == "auto":
         return min(32, rows)
     if batch_size is None:
         return rows
-    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-        raise ValueError(f"batch_size={batch_size!r}: give a whole number above 0, 'auto', or None for all rows")
+    batch_size = whole("batch_size", batch_size, hint="or 'auto', or None for all rows")
     if batch_size > rows:
         raise ValueError(
             f"batch_size={batch_size} is larger than the data, which has {rows} rows; "

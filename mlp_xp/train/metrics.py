@@ -10,6 +10,7 @@ class Metric:
     """A frozen dataclass that measures a batch; its mean over all rows goes into the history as `name`."""
 
     name: ClassVar[str]
+    lower_is_better: ClassVar[bool] = False
 
     def __call__(self, xp: Any, y: Array, target: Array, weight: Array | None) -> Array:
         """The sum over the rows of a batch, each row times its weight (batch,) where weights are given.
@@ -32,9 +33,9 @@ class Accuracy(Metric):
 
     def __call__(self, xp: Any, y: Array, target: Array, weight: Array | None) -> Array:
         if y.shape[-1] == 1:
-            right = (y[..., 0] > self.threshold) == (target[:, 0] > 0.5)
+            right = (y[..., 0] > self.threshold) == (target[..., 0] > 0.5)
         else:
-            labels = target if target.ndim == 1 else xp.argmax(target, axis=-1)
+            labels = xp.argmax(target, axis=-1) if target.dtype == y.dtype else target
             right = xp.argmax(y, axis=-1) == labels
         hits = xp.astype(right, y.dtype)
         return xp.sum(hits if weight is None else weight * hits, axis=-1)

@@ -42,6 +42,13 @@ class Rollback:
             # A step since the newest copy had a finite loss, so those weights are good; of these it is not known yet.
             self.good, self.newest = self.newest, self._copy()
 
+    def look_at_the_end(self) -> None:
+        """After the last step of an epoch nothing has used the weights yet: look at them too."""
+        self.look()
+        xp, flat = self.trainer.backend.xp, self.trainer.state.flat
+        if not bool(xp.all(xp.isfinite(flat))):
+            self._go_back(bad=self.trainer.step + 1)
+
     def _finite(self) -> bool:
         return isfinite(self.trainer._number(self.trainer.state.totals.loss))
 
@@ -54,23 +61,27 @@ class Rollback:
             totals=trainer._zero(state.flat),
         )
 
-    def _go_back(self) -> None:
+    def _go_back(self, bad: int | None = None) -> None:
+        """Restore the last good weights; `bad` is the step that met the first bad ones, found where it is not known."""
         trainer, plan = self.trainer, self.plan
-        seen = trainer.step
-        self._restore()
-        for _ in plan.again(seen):
-            if not self._finite():
-                break
-        bad = trainer.step
+        if bad is None:
+            seen = trainer.step
+            self._restore()
+            for _ in plan.again(seen):
+                if not self._finite():
+                    break
+            bad = trainer.step
         # The weights that step `bad` met gave the bad loss; those that the step before it met are the last good ones.
         self._restore()
         for _ in plan.again(bad - 2):
             pass
         epoch, index = divmod(bad - 1 - plan.first_step, plan.steps)
         where = f"epoch {plan.first_epoch + epoch + 1}, batch {index + 1} of {plan.steps}"
+        kept = f"those after step {trainer.step}, the last with a finite loss"
+        if bad - 1 == plan.first_step:
+            kept = "those from before"
         raise Diverged(
-            f"the loss became NaN or infinite at step {bad} ({where}); the weights are those after step "
-            f"{trainer.step}, the last with a finite loss. Lower the learning rate (it was "
-            f"{trainer.optimizer.learning_rate(bad - 1):g}), or scale the inputs",
+            f"the loss became NaN or infinite at step {bad} ({where}); the weights are {kept}. Lower the learning rate "
+            f"(it was {trainer.optimizer.learning_rate(bad - 1):g}), or scale the inputs",
             bad,
         )

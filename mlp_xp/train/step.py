@@ -26,7 +26,7 @@ class Totals(NamedTuple):
 
 
 class State(NamedTuple):
-    """All that a step changes."""
+    """All that a step changes. The next step may overwrite these arrays: keep `Trainer.copy_weights`, not them."""
 
     flat: Array
     """The parameters, see Layout."""

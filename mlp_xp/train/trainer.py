@@ -1,6 +1,7 @@
 """The one loop: it fits, evaluates and predicts on every backend."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -46,20 +47,14 @@ class Trainer:
         seed: int = 0,
         metrics: Sequence[Metric] = (),
     ) -> None:
-        self.model, self.loss, self.optimizer = model, loss, optimizer or Adam()
-        for name, value, kind in (
-            ("model", model, Layer),
-            ("loss", loss, Loss),
-            ("optimizer", self.optimizer, Optimizer),
-        ):
-            if not isinstance(value, kind):
-                raise TypeError(f"{name} must be an instance of {kind.__module__}.{kind.__name__}, got {value!r}")
+        self._parts = checked(model, loss, optimizer or Adam(), metrics)
         self.backend = backends.select(backend)
+        dtype = getattr(dtype, "__name__", str(dtype)).removeprefix("torch.")
         if dtype not in ("float32", "float64"):
             raise ValueError(f"dtype={dtype!r}: choose 'float32' or 'float64'")
         if dtype == "float64" and not self.backend.has_float64:
             raise backends.BackendError(f"{self.backend.word} cannot compute in float64; use dtype='float32'")
-        self.dtype, self.seed, self.metrics = dtype, seed, tuple(metrics)
+        self.dtype, self.seed = dtype, inputs.whole("seed", seed, at_least=0)
         self.layout = Layout(model)
         if not self.layout.entries:
             raise ValueError(f"{model} has no parameters to train; add a layer such as nn.Linear")
@@ -68,17 +63,35 @@ class Trainer:
         self.stop = False
         """Set by a callback to end fit."""
 
-        parts = (self.backend, model, self.layout)
+        shared = (self.backend, model, self.layout)
         xp = self.backend.xp
         with self.backend.scope():
             example = xp.zeros((0,), dtype=getattr(xp, dtype), device=self.backend.device)
             self._gaps = self.layout.gaps(xp, example)
-            self._training_step = training_step(*parts, self._gaps, loss, self.optimizer, self.metrics)
-            self._evaluation_step = evaluation_step(*parts, loss, self.metrics)
-            self._prediction_step = prediction_step(*parts)
+            self._training_step = training_step(*shared, self._gaps, loss, self.optimizer, self.metrics)
+            self._evaluation_step = evaluation_step(*shared, loss, self.metrics)
+            self._prediction_step = prediction_step(*shared)
             flat = self._pack(self.layout.initial(seed))
             slots = tuple(xp.zeros_like(flat) for _ in self.optimizer.slot_names)
             self.state = State(flat, slots, self._zero(flat))
+
+    # What is compiled into the steps cannot be exchanged afterwards.
+
+    @property
+    def model(self) -> Layer:
+        return self._parts[0]
+
+    @property
+    def loss(self) -> Loss:
+        return self._parts[1]
+
+    @property
+    def optimizer(self) -> Optimizer:
+        return self._parts[2]
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        return self._parts[3]
 
     # Parameters by name, on the host
 
@@ -94,8 +107,9 @@ class Trainer:
         if set(values) != set(expected):
             raise KeyError(f"expected parameters named {sorted(expected)}, got {sorted(values)}")
         for name, shape in expected.items():
-            if tuple(values[name].shape) != shape:
-                raise ValueError(f"parameter {name!r} has shape {shape}, got {tuple(values[name].shape)}")
+            given = tuple(getattr(values[name], "shape", ()))
+            if given != shape:
+                raise ValueError(f"parameter {name!r} has shape {shape}, got {given or type(values[name]).__name__}")
         with self.backend.scope():
             self.state = self.state._replace(flat=self._pack(values))
 
@@ -119,7 +133,8 @@ class Trainer:
         self.state = self.state._replace(flat=self._copy(flat))
 
     def _copy(self, array: Array) -> Array:
-        return self.backend.xp.asarray(array, copy=True)
+        with self.backend.scope():
+            return self.backend.xp.asarray(array, copy=True)
 
     # Training
 
@@ -143,36 +158,34 @@ class Trainer:
         (X, y, sample_weight). batch_size None takes all rows at once. `progress` shows a bar on a terminal when it
         takes longer than a second.
 
-        Ctrl-C ends it after the current step: weights, history and step stay as they are, then KeyboardInterrupt is
-        raised. `Diverged` when the loss is no longer finite; the weights are then the last good ones. TypeError or
+        Ctrl-C ends it after the current step and raises KeyboardInterrupt; history, step and weights are kept (the best
+        weights where EarlyStopping restores them). `Diverged` when the loss is no longer finite; the weights are then
+        the last good ones. TypeError or
         ValueError for data that does not fit, before anything is changed.
         """
-        if not isinstance(epochs, int) or epochs < 1:
-            raise ValueError(f"epochs={epochs!r}: give a whole number above 0")
+        epochs = inputs.whole("epochs", epochs)
         callbacks = [*callbacks, *([ProgressBar()] if progress else [])]
-        with self.backend.scope():
+        for callback in callbacks:
+            if not isinstance(callback, Callback):
+                raise TypeError(f"callbacks must be instances of train.Callback, got {callback!r}")
+        with self.backend.scope(), ExitStack() as ending:
             data = self._labelled(X, y, sample_weight)
-            validation = None if validation_data is None else self._labelled(*validation_data, prefix="validation ")
+            validation = None if validation_data is None else self._validation(validation_data)
             plan = _Plan(self, data, inputs.batch_rows(batch_size, data.x.shape[0]), shuffle)
             self.stop = False
-            started = []
-            try:
-                for callback in callbacks:
-                    started.append(callback)
-                    callback.on_fit_start(self, epochs, plan.steps)
-                on_step = [c.on_step for c in callbacks if type(c).on_step is not Callback.on_step]
-                with DeferredInterrupt() as interrupt:
-                    for _ in range(epochs):
-                        record = self._fit_epoch(plan, validation, on_step, interrupt)
-                        if record is None:
-                            break
-                        for callback in callbacks:
-                            callback.on_epoch_end(self, record)
-                        if self.stop:
-                            break
-            finally:
-                for callback in started:
-                    callback.on_fit_end(self)
+            for callback in callbacks:
+                callback.on_fit_start(self, epochs, plan.steps)
+                ending.callback(callback.on_fit_end, self)
+            on_step = [c.on_step for c in callbacks if type(c).on_step is not Callback.on_step]
+            with DeferredInterrupt() as interrupt:
+                for _ in range(epochs):
+                    record = self._fit_epoch(plan, validation, on_step, interrupt)
+                    if record is None:
+                        break
+                    for callback in callbacks:
+                        callback.on_epoch_end(self, record)
+                    if self.stop:
+                        break
         return self.history
 
     def _fit_epoch(
@@ -191,7 +204,7 @@ class Trainer:
                 return None
             if index % STEPS_BETWEEN_LOOKS == STEPS_BETWEEN_LOOKS - 1:
                 plan.rollback.look()
-        plan.rollback.look()
+        plan.rollback.look_at_the_end()
         record = {"epoch": self.epoch + 1, **self._means(self.state.totals)}
         if validation is not None:
             record |= {f"val_{name}": value for name, value in self._evaluate(validation).items()}
@@ -232,7 +245,7 @@ class Trainer:
         optimizer: Optimizer | None = None,
         metrics: Sequence[Metric] | None = None,
     ) -> "Trainer":
-        """Continue from a file of `save`, on any backend; the same numbers follow as without the stop.
+        """Continue from a file of `save`, on any backend; after a whole epoch, as if there had been no stop.
 
         model, loss, optimizer and metrics need to be given where they are not classes of mlp_xp itself.
         """
@@ -242,6 +255,11 @@ class Trainer:
 
     def _labelled(self, x: Any, y: Any, weight: Any = None, *, prefix: str = "") -> Data:
         return inputs.labelled(self.backend, x, y, weight, self.model, self.loss, self.dtype, prefix)
+
+    def _validation(self, data: Sequence[Any]) -> Data:
+        if not isinstance(data, tuple | list) or len(data) not in (2, 3):
+            raise TypeError("validation_data must be (X, y) or (X, y, sample_weight); scikit-learn splits data in two")
+        return self._labelled(*data, prefix="validation ")
 
     def _evaluate(self, data: Data) -> dict[str, float]:
         totals = self._zero(self.state.flat)
@@ -263,6 +281,23 @@ class Trainer:
 
     def _zero(self, example: Array) -> Totals:
         return zero_totals(self.backend.xp, self.metrics, example)
+
+
+def checked(
+    model: Layer, loss: Loss, optimizer: Optimizer, metrics: Sequence[Metric]
+) -> tuple[Layer, Loss, Optimizer, tuple[Metric, ...]]:
+    """The parts of a trainer; TypeError that names the one that is something else."""
+    for name, value, kind in (("model", model, Layer), ("loss", loss, Loss), ("optimizer", optimizer, Optimizer)):
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} must be an instance of {kind.__module__}.{kind.__name__}, got {value!r}")
+    metrics = metrics if isinstance(metrics, tuple | list) else (metrics,)
+    for metric in metrics:
+        if not isinstance(metric, Metric):
+            raise TypeError(f"metrics are instances, such as [train.Accuracy()], got {metric!r}")
+    names = [metric.name for metric in metrics]
+    if len(set(names)) < len(names) or "loss" in names:
+        raise ValueError(f"the metrics are named {', '.join(names)}: each needs a name of its own, and not 'loss'")
+    return model, loss, optimizer, tuple(metrics)
 
 
 class _Plan:
@@ -294,7 +329,8 @@ class _Plan:
             data[is_last],
             0 if is_last else index,
             random.key(trainer.seed, trainer.step) if self._draws else (0, 0),
-            trainer.optimizer.coefficients(trainer.step),
+            # Python numbers: a NumPy scalar would carry its dtype into the arrays.
+            tuple(map(float, trainer.optimizer.coefficients(trainer.step))),
         )
         trainer.step += 1
 
