@@ -124,24 +124,12 @@ class CuPyBackend(Backend):
         return _device_name(self._cupy, self.device.id)
 
     def scope(self) -> AbstractContextManager[Any]:
-        return _Current(self.device)
+        # An object of its own each time: one that threads share would mix up what they were on before.
+        return self._cupy.cuda.Device(self.device.id)
 
     def synchronize(self) -> None:
         with self.scope():
             self._cupy.cuda.get_current_stream().synchronize()
-
-
-class _Current:
-    """Make a device current. CuPy's own context manager keeps one stack per Device object: not reentrant enough."""
-
-    def __init__(self, device: Any) -> None:
-        self._device = type(device)(device.id)
-
-    def __enter__(self) -> None:
-        self._device.__enter__()
-
-    def __exit__(self, *reason: object) -> None:
-        self._device.__exit__(*reason)
 
 
 create = CuPyBackend

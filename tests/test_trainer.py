@@ -1,6 +1,8 @@
 """The one loop: the same on every backend, exact over a stop, and nothing lost when something goes wrong."""
 
+import copy
 import os
+import pickle
 import signal
 from pathlib import Path
 from typing import Any
@@ -245,6 +247,19 @@ def test_files_that_cannot_be_loaded_say_why(tmp_path: Path) -> None:
     new().save(tmp_path / "model")
     with pytest.raises(ValueError, match="does not hold what this model and optimizer need"):
         train.Trainer.load(tmp_path / "model", model=nn.Linear(3, 2))
+
+
+@pytest.mark.parametrize("word", ["numpy", "strict:device1", "torch", "jax"])
+def test_a_trainer_is_pickled_and_copied_whole(get_backend: Any, word: str) -> None:
+    trainer = new(get_backend(word))
+    fit(trainer, epochs=2)
+    twins = [pickle.loads(pickle.dumps(trainer)), copy.deepcopy(trainer)]
+    fit(trainer, epochs=1)
+    for twin in twins:
+        assert twin.backend.word == trainer.backend.word
+        fit(twin, epochs=1)
+        np.testing.assert_array_equal(weights(twin), weights(trainer))
+        assert twin.history["loss"] == trainer.history["loss"]
 
 
 def test_another_optimizer_starts_anew_on_loaded_weights(tmp_path: Path) -> None:

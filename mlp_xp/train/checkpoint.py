@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,76 +14,72 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 FORMAT = "mlp_xp 1"
+ROOMS = {"model": nn, "loss": nn, "optimizer": optim, "metrics": train}
+"""Where the classes of each part of a trainer are found."""
+
+
+def contents(trainer: "Trainer") -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a trainer has reached: its tensors by name, on the host, and its numbers."""
+    tensors = trainer.parameters
+    for name, slot in zip(trainer.optimizer.slot_names, trainer.state.slots, strict=True):
+        tensors |= {f"optimizer.{name}/{parameter}": part for parameter, part in trainer.named(slot).items()}
+    numbers = {name: getattr(trainer, name) for name in ("dtype", "seed", "step", "epoch")}
+    return tensors, numbers | {"history": trainer.history.records}
+
+
+def rebuild(
+    parts: dict[str, Any], backend: str | backends.Backend, tensors: dict[str, Any], numbers: dict[str, Any]
+) -> "Trainer":
+    """A trainer that has reached what `contents` gave; slots of another optimizer start anew."""
+    from .trainer import Trainer
+
+    trainer = Trainer(**parts, backend=backend, dtype=numbers["dtype"], seed=numbers["seed"])
+    slots = []
+    for name, fresh in zip(trainer.optimizer.slot_names, trainer.state.slots, strict=True):
+        prefix = f"optimizer.{name}/"
+        found = {key.removeprefix(prefix): tensors[key] for key in tensors if key.startswith(prefix)}
+        if found:
+            trainer.parameters = found
+        slots.append(trainer.state.flat if found else fresh)
+    trainer.parameters = {key: value for key, value in tensors.items() if "/" not in key}
+    trainer.state = trainer.state._replace(slots=tuple(slots))
+    trainer.step, trainer.epoch, trainer.history = numbers["step"], numbers["epoch"], History(numbers["history"])
+    return trainer
 
 
 def save(trainer: "Trainer", path: str | Path) -> None:
     """Write the file whole or not at all: under another name first, then renamed."""
     from safetensors.numpy import save_file
 
-    tensors = trainer.parameters
-    for name, slot in zip(trainer.optimizer.slot_names, trainer.state.slots, strict=True):
-        tensors |= {f"optimizer.{name}/{parameter}": part for parameter, part in trainer.named(slot).items()}
-    description = {
-        "model": to_config(trainer.model, nn),
-        "loss": to_config(trainer.loss, nn),
-        "optimizer": to_config(trainer.optimizer, optim),
-        "metrics": to_config(trainer.metrics, train),
-        "dtype": trainer.dtype,
-        "seed": trainer.seed,
-        "step": trainer.step,
-        "epoch": trainer.epoch,
-        "history": trainer.history.records,
-    }
+    tensors, numbers = contents(trainer)
+    parts = {part: to_config(getattr(trainer, part), room) for part, room in ROOMS.items()}
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot save to {path}: there is no folder {path.parent}")
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(tensors, unfinished, {"format": FORMAT, "trainer": json.dumps(description)})
+        save_file(tensors, unfinished, {"format": FORMAT, "trainer": json.dumps(parts | numbers)})
         unfinished.replace(path)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
 
 
-def load(
-    path: str | Path,
-    backend: str | backends.Backend,
-    dtype: str | None,
-    model: nn.Layer | None,
-    loss: nn.Loss | None,
-    optimizer: optim.Optimizer | None,
-    metrics: Sequence[train.Metric] | None,
-) -> "Trainer":
-    from .trainer import Trainer
-
+def load(path: str | Path, backend: str | backends.Backend, dtype: str | None, given: dict[str, Any]) -> "Trainer":
+    """A trainer from a file of `save`; `given` are parts that take the place of those in the file, where not None."""
     tensors, about = _read(Path(path))
-    given = {"model": model, "loss": loss, "optimizer": optimizer, "metrics": metrics}
-    rooms = {"model": nn, "loss": nn, "optimizer": optim, "metrics": train}
-    built: dict[str, Any] = {}
-    for part, value in given.items():
+    parts: dict[str, Any] = {}
+    for part, room in ROOMS.items():
         try:
-            built[part] = from_config(about[part], rooms[part]) if value is None else value
+            parts[part] = from_config(about[part], room) if given[part] is None else given[part]
         except LookupError as error:
             raise ValueError(
                 f"{path}: {error}; build it yourself and pass it as Trainer.load(..., {part}=...)"
             ) from None
-    trainer = Trainer(**built, backend=backend, dtype=dtype or about["dtype"], seed=about["seed"])
-    slots = []
     try:
-        for name in trainer.optimizer.slot_names:
-            prefix = f"optimizer.{name}/"
-            parts = {key.removeprefix(prefix): tensors[key] for key in tensors if key.startswith(prefix)}
-            if not parts and optimizer is not None:
-                parts = {key: 0 * value for key, value in trainer.parameters.items()}  # another optimizer starts anew
-            trainer.parameters = parts
-            slots.append(trainer.state.flat)
-        trainer.parameters = {key: value for key, value in tensors.items() if "/" not in key}
-    except (KeyError, ValueError) as error:
+        return rebuild(parts, backend, tensors, about | ({"dtype": dtype} if dtype else {}))
+    except (KeyError, nn.ShapeError) as error:
         raise ValueError(f"{path} does not hold what this model and optimizer need: {error}") from None
-    trainer.state = trainer.state._replace(slots=tuple(slots))
-    trainer.step, trainer.epoch, trainer.history = about["step"], about["epoch"], History(about["history"])
-    return trainer
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from mlp_xp import backends, random
-from mlp_xp.nn import Layer, Layout, Loss
+from mlp_xp.nn import Layer, Layout, Loss, ShapeError
 from mlp_xp.optim import Adam, Optimizer
 
 from . import inputs
@@ -109,7 +109,7 @@ class Trainer:
         for name, shape in expected.items():
             given = tuple(getattr(values[name], "shape", ()))
             if given != shape:
-                raise ValueError(f"parameter {name!r} has shape {shape}, got {given or type(values[name]).__name__}")
+                raise ShapeError(f"parameter {name!r} has shape {shape}, got {given or type(values[name]).__name__}")
         with self.backend.scope():
             self.state = self.state._replace(flat=self._pack(values))
 
@@ -251,7 +251,15 @@ class Trainer:
         """
         from .checkpoint import load
 
-        return load(path, backend, dtype, model, loss, optimizer, metrics)
+        given = {"model": model, "loss": loss, "optimizer": optimizer, "metrics": metrics}
+        return load(path, backend, dtype, given)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle and copy: what a file holds, and the word of the backend."""
+        from .checkpoint import contents, rebuild
+
+        parts = {"model": self.model, "loss": self.loss, "optimizer": self.optimizer, "metrics": self.metrics}
+        return rebuild, (parts, self.backend.word, *contents(self))
 
     def _labelled(self, x: Any, y: Any, weight: Any = None, *, prefix: str = "") -> Data:
         return inputs.labelled(self.backend, x, y, weight, self.model, self.loss, self.dtype, prefix)
