@@ -175,6 +175,22 @@ def test_a_step_that_takes_a_number_off_the_device_is_found(get_backend: Any, mo
         trainer.fit(X, Y.astype(float), epochs=1, progress=False)
 
 
+def test_later_epochs_and_new_learning_rates_compile_nothing(get_backend: Any) -> None:
+    traced = []
+
+    class Traced(nn.Tanh):
+        def forward(self, xp: Any, p: Any, x: Any, ctx: Any) -> Any:
+            traced.append(ctx.training)  # Python runs only while JAX traces
+            return super().forward(xp, p, x, ctx)
+
+    model = nn.Sequential(nn.Linear(3, 4), Traced(), nn.Dropout(0.1), nn.Linear(4, 2))
+    trainer = new(get_backend("jax"), model, optimizer=optim.Adam(optim.StepDecay(0.1, every=1, factor=0.9)))
+    fit(trainer, epochs=1)
+    assert traced.count(True) == 2  # a full batch and the smaller last one
+    fit(trainer, epochs=3)
+    assert len(traced) == 3 and traced.count(False) == 1
+
+
 # Stop and go on
 
 
