@@ -2,7 +2,7 @@
 
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,25 +58,28 @@ def found(word: str) -> backends.Backend | str:
         return str(error)
 
 
+REQUIRED: set[str] = set()
+"""What --require-backends names."""
+
+
+def usable(word: str) -> backends.Backend:
+    """The backend; skips the test with the reason where it is not usable, or fails it where it is required."""
+    backend = found(word)
+    if isinstance(backend, str):
+        if word.removesuffix(":cpu") in REQUIRED:
+            pytest.fail(f"required by --require-backends: {backend}")
+        pytest.skip(backend)
+    return backend
+
+
 @pytest.fixture(scope="session")
-def get_backend(request: pytest.FixtureRequest) -> Any:
-    """A function that gives a backend by its word, or skips the test, or fails it where the backend is required."""
-    required = [word for word in request.config.getoption("--require-backends").split(",") if word]
-
-    def get(word: str) -> backends.Backend:
-        backend = found(word)
-        if isinstance(backend, str):
-            if word in required:
-                pytest.fail(f"required by --require-backends: {backend}")
-            pytest.skip(backend)
-        return backend
-
-    return get
+def get_backend() -> Callable[[str], backends.Backend]:
+    return usable
 
 
 @pytest.fixture(params=WORDS)
-def backend(request: pytest.FixtureRequest, get_backend: Any) -> backends.Backend:
-    return get_backend(request.param)
+def backend(request: pytest.FixtureRequest) -> backends.Backend:
+    return usable(request.param)
 
 
 def pytest_report_header() -> list[str]:
@@ -85,10 +88,11 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    known = {"numpy", "strict", "strict:device1", "torch", "jax", "cupy", "torch:cuda"}
-    unknown = {word for word in config.getoption("--require-backends").split(",") if word} - known
-    if unknown:
-        raise pytest.UsageError(f"--require-backends: no tests run on {', '.join(sorted(unknown))}; known are {known}")
+    known = {"numpy", "strict", "strict:device1", "torch", "jax", "cupy", "torch:cuda", "jax:gpu"}
+    REQUIRED.update(word for word in config.getoption("--require-backends").split(",") if word)
+    if REQUIRED - known:
+        unknown, words = ", ".join(sorted(REQUIRED - known)), ", ".join(sorted(known))
+        raise pytest.UsageError(f"--require-backends: no tests run on {unknown}; choose from {words}")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -18,29 +18,22 @@ from typing import Any
 import array_api_compat
 import numpy as np
 import pytest
+from conftest import usable
 
 from mlp_xp import backends
 from mlp_xp.backends import Backend, BackendError, DeviceError, Status
 
 NAMES = ("numpy", "cupy", "torch", "jax", "strict")
-WORDS = ("numpy", "cupy", "torch:cpu", "torch:cuda", "jax:cpu", "jax:gpu", "strict", "strict:device1")
+WORDS = (
+    *("numpy", "torch:cpu", "jax:cpu", "strict", "strict:device1"),
+    *(pytest.param(word, marks=pytest.mark.gpu) for word in ("cupy", "torch:cuda", "jax:gpu")),
+)
 LIBRARIES = {"cupy": "cupy", "torch": "torch", "jax": "jax", "strict": "array_api_strict"}
 
 
 @functools.cache
 def status_of(name: str) -> Status:
     return next(status for status in backends.available() if status.name == name)
-
-
-def usable(word: str) -> Backend:
-    """The backend of a word; the test is skipped, with the reason, where this machine does not have it."""
-    name, _, device = word.partition(":")
-    status = status_of(name)
-    if not status.usable:
-        pytest.skip(f"{name}: {status.detail}")
-    if device and not any(known == word or known.startswith(f"{word}:") for known in status.devices):
-        pytest.skip(f"{word}: this machine has {', '.join(status.devices)}")
-    return backends.select(word)
 
 
 each_backend = pytest.mark.parametrize("word", WORDS)
@@ -865,7 +858,7 @@ def test_what_like_gives_can_be_written_to_where_the_library_can_write(word, exa
     assert not np.asarray(given).any()
 
 
-@pytest.mark.parametrize("word", ["jax:cpu", "jax:gpu"])
+@pytest.mark.parametrize("word", ["jax:cpu", pytest.param("jax:gpu", marks=pytest.mark.gpu)])
 @MUTABLE
 def test_an_array_that_never_changes_is_not_changed_through_what_like_gives(word, example):
     backend, like = usable(word), example()
