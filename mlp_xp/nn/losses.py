@@ -15,9 +15,6 @@ from .layer import Array, ShapeError
 
 
 class Loss:
-    labels = False
-    """Are integer class labels, shape (batch,), accepted as targets?"""
-
     def __call__(self, xp: Any, y: Array, target: Array, weight: Array | None = None) -> tuple[Array, Array]:
         raise NotImplementedError
 
@@ -75,8 +72,6 @@ class SigmoidBinaryCrossEntropy(Loss):
 
 class _Categorical(Loss):
     """Classes as integer labels (batch,), or as a row of probabilities each: one-hot or soft (batch, classes)."""
-
-    labels = True
 
     def encode(self, xp: Any, target: Array, outputs: int, dtype: Any) -> Array:
         if target.ndim == 2 and target.shape[1] == 1 and outputs > 1:
