@@ -55,6 +55,8 @@ def test_the_same_seed_gives_the_same_start_and_another_seed_another() -> None:
     for name in NAMES:
         np.testing.assert_array_equal(first[name], same[name])
     assert (first["0.weight"] != other["0.weight"]).all()
+    twins = nn.Layout(nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 5), nn.Linear(5, 7))).initial(0)
+    assert (twins["0.weight"] != twins["2.weight"]).all()  # each parameter has a stream of its own
     # A layer keeps its start when another is put behind it.
     longer = nn.Layout(nn.Sequential(*MODEL.layers, nn.ReLU(), nn.Linear(2, 3))).initial(0)
     np.testing.assert_array_equal(first["3.weight"], longer["3.weight"])
