@@ -1,7 +1,7 @@
 """JAX, on its default device or a named one; whole steps are compiled by XLA."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -62,9 +62,12 @@ class JAXBackend(Backend):
     def device_name(self) -> str:
         return self.device.device_kind
 
-    def scope(self) -> AbstractContextManager[Any]:
-        # Without x64 JAX turns float64 into float32 silently. Dtypes are always stated, so nothing else changes.
-        return self._jax.enable_x64(True)
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        # Without x64 JAX turns float64 into float32 silently; dtypes are always stated, so nothing else changes.
+        # Without the precision it may multiply float32 matrices in TF32 on a GPU, with 10 bits of each number.
+        with self._jax.enable_x64(True), self._jax.default_matmul_precision("highest"):
+            yield
 
     def synchronize(self) -> None:
         self._jax.device_put(0.0, self.device).block_until_ready()

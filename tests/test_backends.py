@@ -1089,3 +1089,11 @@ def test_every_backend_waits_and_names_its_device(word):
     backend.synchronize()
     assert backend.device_name()
     assert backend.name == word.partition(":")[0]
+
+
+@pytest.mark.parametrize("word", ["jax:cpu", pytest.param("jax:gpu", marks=pytest.mark.gpu)])
+def test_jax_multiplies_float32_matrices_in_float32(word):
+    backend = usable(word)
+    with backend.scope():
+        x = backend.from_host(np.ones((4, 4)), "float32")
+        assert "HIGHEST" in backend.compile(lambda a: a @ a).lower(x).as_text()

@@ -71,7 +71,7 @@ def test_gradients_alone_are_those_of_backward(case: Case) -> None:
 
 @all_layers
 def test_backward_agrees_with_torch_autograd_of_our_forward(get_backend: Any, case: Case) -> None:
-    torch, ours = pytest.importorskip("torch"), get_backend("torch")
+    ours, torch = get_backend("torch"), pytest.importorskip("torch")
     x, parameters = inputs(case), start(case.layer)
     leaf = {name: torch.tensor(value, requires_grad=True) for name, value in {"x": x, **parameters}.items()}
     p = nn.Layout(case.layer).nest({name: leaf[name] for name in parameters})
@@ -85,7 +85,7 @@ def test_backward_agrees_with_torch_autograd_of_our_forward(get_backend: Any, ca
 
 @all_layers
 def test_backward_agrees_with_jax_grad_of_our_forward(get_backend: Any, case: Case) -> None:
-    jax, ours = pytest.importorskip("jax"), get_backend("jax")
+    ours, jax = get_backend("jax"), pytest.importorskip("jax")
     x, parameters = inputs(case), start(case.layer)
     layout = nn.Layout(case.layer)
     dy = np.random.default_rng(2).normal(size=run(ours, case.layer, parameters, x)["y"].shape)

@@ -160,8 +160,7 @@ class Trainer:
 
         Ctrl-C ends it after the current step and raises KeyboardInterrupt; history, step and weights are kept (the best
         weights where EarlyStopping restores them). `Diverged` when the loss is no longer finite; the weights are then
-        the last good ones. TypeError or
-        ValueError for data that does not fit, before anything is changed.
+        the last good ones. TypeError or ValueError for data that does not fit, before anything is changed.
         """
         epochs = inputs.whole("epochs", epochs)
         callbacks = [*callbacks, *([ProgressBar()] if progress else [])]
