@@ -197,7 +197,7 @@ def test_a_short_word_stands_for_the_full_one(word, full):
     assert backends.select(word).word == full
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["numpy", pytest.param("cupy", marks=pytest.mark.gpu), "torch", "jax", "strict"])
 def test_every_word_that_a_status_lists_selects_that_device_and_the_first_is_the_default(name):
     first = usable(name)
     words = status_of(name).devices
