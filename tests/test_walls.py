@@ -27,10 +27,15 @@ LEVELS = [
     {"estimators", "viz", "interop"},
     {"train"},
     {"nn", "optim", "data", "backends"},
-    {"random"},
+    {"random", "schedules"},
     {"mlp_xp"},
 ]
-NOT_FOR = {"backends": {"nn", "optim", "data"}, "random": {"backends"}, "mlp_xp": {"backends"}}
+NOT_FOR = {
+    "backends": {"nn", "optim", "data"},
+    "random": {"backends"},
+    "schedules": {"backends"},
+    "mlp_xp": {"backends"},
+}
 """Rooms, and who may not import them although they stand higher."""
 ON_THE_HOST = {"data", "interop", "viz", "random"}
 """Rooms that work on the host, with NumPy."""

@@ -38,7 +38,7 @@ class Linear(Layer):
         fans = (self.in_features, self.out_features)
         return {
             "weight": Parameter((self.in_features, self.out_features), self.weight_init, *fans),
-            "bias": Parameter((1, self.out_features), self.bias_init, *fans),
+            "bias": Parameter((1, self.out_features), self.bias_init, *fans, decays=False),
         }
 
     def output_features(self, features: int | None) -> int:

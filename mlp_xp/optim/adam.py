@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
+from mlp_xp.schedules import Schedule
+
 from .optimizer import Array, Optimizer, Rule
-from .schedules import Schedule
 
 
 @dataclass(frozen=True)

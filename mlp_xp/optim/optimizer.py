@@ -5,7 +5,7 @@ from math import inf
 from numbers import Real
 from typing import Any
 
-from .schedules import Schedule
+from mlp_xp.schedules import Schedule
 
 Array = Any
 Rule = Callable[..., tuple[Array, tuple[Array, ...]]]

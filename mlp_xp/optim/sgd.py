@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from mlp_xp.schedules import Schedule
+
 from .optimizer import Array, Optimizer, Rule
-from .schedules import Schedule
 
 
 @dataclass(frozen=True)

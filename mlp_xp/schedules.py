@@ -2,11 +2,21 @@
 
 from dataclasses import dataclass
 from math import cos, pi
+from typing import Any
 
 
 class Schedule:
     def __call__(self, t: int) -> float:
         raise NotImplementedError
+
+
+Value = float | Schedule
+"""A hyper-parameter: a number, or a schedule of it."""
+
+
+def at(value: Any, t: int) -> Any:
+    """The number that a hyper-parameter is at step t."""
+    return value(t) if isinstance(value, Schedule) else value
 
 
 @dataclass(frozen=True)
