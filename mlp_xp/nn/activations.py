@@ -1,7 +1,11 @@
-"""Activations: elementwise, but for Softmax. Each keeps its output (or its slope) for backward."""
+"""Activations that squash, elementwise. Each keeps its output, or what its slope is made of, for backward.
+
+The rectifiers (ReLU and its kin) have a file of their own, and so have gates, Maxout and Softmax.
+"""
 
 from dataclasses import dataclass
-from typing import Any
+from math import inf
+from typing import Any, ClassVar
 
 from .layer import Array, Context, Layer, Parameters
 
@@ -18,16 +22,23 @@ class Identity(Layer):
 
 
 @dataclass(frozen=True)
-class ReLU(Layer):
-    """y = max(x, 0),   dx = dy where x > 0, else 0 (Nair and Hinton, 2010). At x = 0 the slope is taken as 0."""
+class Step(Layer):
+    """y = 1 where x >= 0, else 0: the threshold unit (McCulloch and Pitts, 1943). For recall only.
 
-    def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Array]:
-        y = xp.maximum(x, 0.0)  # keeps NaN, where a comparison would hide it
-        return y, y
+    Its slope is zero wherever it has one, so nothing is learned through it: train with Sigmoid in its place.
+    """
 
-    def backward(self, xp: Any, p: Parameters, saved: Array, dy: Array) -> tuple[Array, Parameters]:
-        y = saved
-        return dy * xp.astype(y > 0, dy.dtype), {}  # on NumPy nine times as fast as `where`
+    differentiable: ClassVar[bool] = False
+
+    def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, None]:
+        y = xp.astype(x >= 0, x.dtype)
+        return xp.where(xp.isnan(x), x, y), None  # a comparison hides NaN
+
+    def backward(self, xp: Any, p: Parameters, saved: None, dy: Array) -> tuple[Array, Parameters]:
+        raise NotImplementedError(
+            "Step has no gradient to train with (its slope is zero): train with Sigmoid() in its place, and put Step() "
+            "there for recall"
+        )
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,9 @@ class Sigmoid(Layer):
 
     beta: float = 1.0
 
+    def __post_init__(self) -> None:
+        check_positive(self, "beta", self.beta)
+
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Array]:
         y = sigmoid(xp, float(self.beta) * x)
         return y, y
@@ -43,6 +57,32 @@ class Sigmoid(Layer):
     def backward(self, xp: Any, p: Parameters, saved: Array, dy: Array) -> tuple[Array, Parameters]:
         y = saved
         return dy * (float(self.beta) * y * (1.0 - y)), {}
+
+
+@dataclass(frozen=True)
+class HardSigmoid(Layer):
+    """y = min(max(x / 6 + 1/2, 0), 1),   dx = dy / 6 where 0 < y < 1, else 0 (Howard et al., "MobileNetV3", 2019)."""
+
+    def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Array]:
+        y = hard_sigmoid(xp, x)
+        return y, y
+
+    def backward(self, xp: Any, p: Parameters, saved: Array, dy: Array) -> tuple[Array, Parameters]:
+        y = saved
+        return dy * ((1 / 6) * between(xp, y, 0.0, 1.0)), {}
+
+
+@dataclass(frozen=True)
+class LogSigmoid(Layer):
+    """y = log(1 / (1 + exp(-x))) = min(x, 0) - log(1 + exp(-|x|)),   dx = dy / (1 + exp(x)) = dy (1 - exp(y))."""
+
+    def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Array]:
+        y = xp.minimum(x, 0.0) - xp.log1p(xp.exp(-xp.abs(x)))
+        return y, y
+
+    def backward(self, xp: Any, p: Parameters, saved: Array, dy: Array) -> tuple[Array, Parameters]:
+        y = saved
+        return -dy * xp.expm1(y), {}  # 1 - exp(y) without cancellation where y is close to 0
 
 
 @dataclass(frozen=True)
@@ -59,22 +99,53 @@ class Tanh(Layer):
 
 
 @dataclass(frozen=True)
-class Softmax(Layer):
-    """y_i = exp(x_i) / sum_j exp(x_j) over the features,   dx = y (dy - sum_j dy_j y_j).
+class HardTanh(Layer):
+    """y = min(max(x, low), high),   dx = dy where low < y < high, else 0 (Collobert, 2004)."""
 
-    For training, prefer logits and SoftmaxCrossEntropy: one operation, exact where a probability underflows.
-    """
+    low: float = -1.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not -inf < self.low < self.high < inf:
+            raise ValueError(f"{self}: low must be below high, and both finite")
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Array]:
-        e = xp.exp(x - xp.max(x, axis=-1, keepdims=True))  # p(x + c) = p(x): the largest exponent is 0
-        y = e / xp.sum(e, axis=-1, keepdims=True)
+        y = xp.minimum(xp.maximum(x, float(self.low)), float(self.high))
         return y, y
 
     def backward(self, xp: Any, p: Parameters, saved: Array, dy: Array) -> tuple[Array, Parameters]:
         y = saved
-        return y * (dy - xp.sum(dy * y, axis=-1, keepdims=True)), {}
+        return dy * between(xp, y, float(self.low), float(self.high)), {}
+
+
+@dataclass(frozen=True)
+class Softsign(Layer):
+    """y = x / (1 + |x|),   dx = dy / (1 + |x|)^2 (Bergstra et al., 2009)."""
+
+    def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Array]:
+        shrink = 1.0 / (1.0 + xp.abs(x))
+        return x * shrink, shrink
+
+    def backward(self, xp: Any, p: Parameters, saved: Array, dy: Array) -> tuple[Array, Parameters]:
+        shrink = saved
+        return dy * (shrink * shrink), {}
 
 
 def sigmoid(xp: Any, x: Array) -> Array:
     """1 / (1 + exp(-x)), to full relative precision in both tails and without overflow."""
     return xp.exp(xp.minimum(x, 0.0)) / (1.0 + xp.exp(-xp.abs(x)))
+
+
+def hard_sigmoid(xp: Any, x: Array) -> Array:
+    """A sigmoid of straight lines: 0 up to x = -3, 1 from x = 3 on."""
+    return xp.minimum(xp.maximum((1 / 6) * x + 0.5, 0.0), 1.0)
+
+
+def between(xp: Any, y: Array, low: float, high: float) -> Array:
+    """1 where low < y < high, else 0: a product with it takes a ninth of the time of `where` on NumPy."""
+    return xp.astype((y > low) & (y < high), y.dtype)
+
+
+def check_positive(layer: Layer, name: str, value: float) -> None:
+    if not 0 < value < inf:
+        raise ValueError(f"{layer}: {name} must be a finite number above 0")
