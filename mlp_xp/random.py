@@ -7,6 +7,7 @@ each element together with a key.
 
 import hashlib
 import zlib
+from math import pi
 from typing import Any
 
 import array_api_compat
@@ -54,6 +55,22 @@ def bits(xp: Any, key: Key, path: int, example: Any) -> Any:
     index = xp.arange(size, dtype=xp.int32, device=array_api_compat.device(example))
     low, high = key
     return _lowbias32(_lowbias32(xp.reshape(index, shape) ^ low) ^ (high ^ path))
+
+
+def threshold(xp: Any, share: Any) -> Any:
+    """What a `share` of the bits lies below: an integer, or an int32 array where share is traced."""
+    if isinstance(share, float):
+        return min(round(share * 2**32) - 2**31, 2**31 - 1)
+    return xp.astype(share * 2.0**32 - 2.0**31, xp.int32)
+
+
+def normal(xp: Any, key: Key, path: int, example: Any) -> Any:
+    """Standard normal numbers like `example`, one for each of the `bits` (Box and Muller, 1958)."""
+    first, second = (
+        xp.astype(bits(xp, key, fold(path, name), example), example.dtype) * 2.0**-32 for name in ("radius", "angle")
+    )
+    uniform = xp.maximum(first + 0.5, 2.0**-33)  # in (0, 1]
+    return xp.sqrt(-2.0 * xp.log(uniform)) * xp.cos(second * (2 * pi))
 
 
 def fold(path: int, child: str) -> int:

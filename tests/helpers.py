@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from mlp_xp import backends, nn, random
+from mlp_xp.nn.layout import updated
 
 
 def assert_close(actual: np.ndarray, expected: np.ndarray, factor: float = 64, dtype: Any = np.float32) -> None:
@@ -35,7 +36,7 @@ def run(
     training: bool = True,
     step: int = 0,
 ) -> dict[str, np.ndarray]:
-    """Forward and backward as the trainer compiles them: y, dx and every gradient by name, on the host.
+    """Forward and backward as the trainer compiles them: y, dx, gradients and new buffers by name, on the host.
 
     Without `dy` backward starts from one that is neither zero nor constant.
     """
@@ -43,13 +44,15 @@ def run(
 
     def both(p: Any, x: Any, dy: Any, key: Any) -> Any:
         y, saved = layer.forward(xp, p, x, nn.Context(training, key))
-        return y, layer.backward(xp, p, saved, 0.7 + y * y if dy is None else dy)
+        new = layer.statistics(xp, p, saved) if training else {}
+        return y, updated(p, new), layer.backward(xp, p, saved, 0.7 + y * y if dy is None else dy)
 
     with backend.scope():
         p = layout.nest({name: backend.from_host(value, dtype) for name, value in parameters.items()})
         dy_device = None if dy is None else backend.from_host(dy, dtype)
-        y, (dx, grads) = backend.compile(both)(p, backend.from_host(x, dtype), dy_device, random.key(3, step))
+        y, new, (dx, grads) = backend.compile(both)(p, backend.from_host(x, dtype), dy_device, random.key(3, step))
         result = {"y": y, "dx": dx} | {entry.name: at(grads, entry.name) for entry in layout.entries}
+        result |= {entry.name: at(new, entry.name) for entry in layout.buffers.entries}
         return {name: backend.to_host(value) for name, value in result.items()}
 
 

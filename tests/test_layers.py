@@ -4,25 +4,30 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import BATCH, LAYERS, Case, without_case
+from cases import LAYERS, Case, without_case
 from helpers import assert_close, at, run, start
 
 from mlp_xp import backends, nn, random
 
-all_layers = pytest.mark.parametrize("case", LAYERS.values(), ids=LAYERS.keys())
+DIFFERENTIABLE = {name: case for name, case in LAYERS.items() if case.layer.differentiable}
+WITH_PARAMETERS = {name: case for name, case in LAYERS.items() if nn.Layout(case.layer).count}
+# Models side by side differ by their parameters; what has none takes another leading axis in test_activations.py.
+STACKED = {f"{name}-one model": (case, ()) for name, case in DIFFERENTIABLE.items()}
+STACKED |= {f"{name}-three stacked models": (case, (3,)) for name, case in WITH_PARAMETERS.items()}
+
+all_layers = pytest.mark.parametrize("case", DIFFERENTIABLE.values(), ids=DIFFERENTIABLE.keys())
 IN_TRAINING = nn.Context(training=True, key=random.key(3, 0))
 
 
 def inputs(case: Case, seed: int = 1) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=(BATCH, case.features))
+    return case.inputs(seed)
 
 
 def test_every_public_layer_has_a_case() -> None:
     assert without_case(nn, nn.Layer, LAYERS) == set()
 
 
-@all_layers
-@pytest.mark.parametrize("lead", [(), (3,)], ids=["one model", "three stacked models"])
+@pytest.mark.parametrize(("case", "lead"), STACKED.values(), ids=STACKED.keys())
 def test_backward_is_the_derivative_of_forward(backend: backends.Backend, case: Case, lead: tuple[int, ...]) -> None:
     check = nn.gradient_check(case.layer, inputs(case), backend=backend, context=IN_TRAINING, lead=lead)
     assert check.error < 1e-9
@@ -45,7 +50,7 @@ def test_float32_agrees_with_numpy_float64(backend: backends.Backend, case: Case
         assert_close(rounded[name], expected)
 
 
-@all_layers
+@pytest.mark.parametrize("case", WITH_PARAMETERS.values(), ids=WITH_PARAMETERS.keys())
 def test_a_row_of_stacked_models_equals_the_single_model(backend: backends.Backend, case: Case) -> None:
     x, parameters = inputs(case), start(case.layer, lead=(3,))
     stacked = run(backend, case.layer, parameters, x)
@@ -53,7 +58,7 @@ def test_a_row_of_stacked_models_equals_the_single_model(backend: backends.Backe
         single = run(backend, case.layer, {name: value[k] for name, value in parameters.items()}, x)
         for name, expected in single.items():
             row = stacked[name][k] if stacked[name].ndim == expected.ndim + 1 else stacked[name]
-            assert_close(row, expected, factor=8, dtype=np.float64)
+            assert_close(row, expected, factor=16, dtype=np.float64)
 
 
 @all_layers
@@ -73,14 +78,16 @@ def test_gradients_alone_are_those_of_backward(case: Case) -> None:
 def test_backward_agrees_with_torch_autograd_of_our_forward(get_backend: Any, case: Case) -> None:
     ours, torch = get_backend("torch"), pytest.importorskip("torch")
     x, parameters = inputs(case), start(case.layer)
+    layout = nn.Layout(case.layer)
     leaf = {name: torch.tensor(value, requires_grad=True) for name, value in {"x": x, **parameters}.items()}
-    p = nn.Layout(case.layer).nest({name: leaf[name] for name in parameters})
+    p = layout.nest({name: leaf[name] for name in parameters})
     y, _ = case.layer.forward(ours.xp, p, leaf["x"], IN_TRAINING)
     dy = np.random.default_rng(2).normal(size=tuple(y.shape))
     y.backward(torch.tensor(dy))
     by_hand = run(ours, case.layer, parameters, x, dy)
-    for name, tensor in leaf.items():
-        assert_close(by_hand["dx" if name == "x" else name], tensor.grad.numpy(), factor=16, dtype=np.float64)
+    for name in ("x", *(entry.name for entry in layout.entries)):
+        grad = leaf[name].grad.numpy()
+        assert_close(by_hand["dx" if name == "x" else name], grad, factor=16, dtype=np.float64)
 
 
 @all_layers
@@ -91,46 +98,16 @@ def test_backward_agrees_with_jax_grad_of_our_forward(get_backend: Any, case: Ca
     dy = np.random.default_rng(2).normal(size=run(ours, case.layer, parameters, x)["y"].shape)
 
     def scalar(leaf: dict[str, Any]) -> Any:
-        y, _ = case.layer.forward(ours.xp, layout.nest(leaf), leaf["x"], IN_TRAINING)
+        y, _ = case.layer.forward(ours.xp, layout.nest(buffers | leaf), leaf["x"], IN_TRAINING)
         return (y * dy).sum()
 
     with ours.scope():
         leaf = {name: ours.from_host(value) for name, value in {"x": x, **parameters}.items()}
+        buffers = {entry.name: leaf.pop(entry.name) for entry in layout.buffers.entries}
         expected = {name: np.asarray(grad) for name, grad in jax.grad(scalar)(leaf).items()}
     by_hand = run(ours, case.layer, parameters, x, dy)
     for name, grad in expected.items():
         assert_close(by_hand["dx" if name == "x" else name], grad, factor=16, dtype=np.float64)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", ["Identity", "ReLU", "Sigmoid", "Tanh", "Softmax"])
-def test_activations_are_finite_and_silent_at_the_extremes(name: str, dtype: str) -> None:
-    layer = LAYERS[name].layer
-    x = np.array([[-1000.0, -90.0, 0.0, 90.0, 1000.0]], dtype)
-    with np.errstate(over="raise", invalid="raise", divide="raise"):
-        y, saved = layer.forward(np, {}, x, nn.Context())
-        dx, _ = layer.backward(np, {}, saved, np.ones_like(y))
-    assert y.dtype == dx.dtype == dtype
-    assert np.isfinite(y).all() and np.isfinite(dx).all()
-
-
-def test_sigmoid_is_precise_in_its_tails() -> None:
-    x = np.array([[-700.0, -40.0, -1.0, 1.0, 40.0]])
-    y, _ = nn.Sigmoid().forward(np, {}, x, nn.Context())
-    np.testing.assert_allclose(y, np.exp(x) / (1 + np.exp(x)), rtol=1e-15)
-
-
-def test_relu_shows_nan_and_not_a_zero_in_its_place() -> None:
-    y, _ = nn.ReLU().forward(np, {}, np.array([[np.nan, -1.0]]), nn.Context())
-    assert np.isnan(y[0, 0]) and y[0, 1] == 0
-
-
-def test_softmax_does_not_change_when_all_logits_are_shifted() -> None:
-    s = np.array([[1.0, 2.0, 4.0]])
-    p, _ = nn.Softmax().forward(np, {}, s, nn.Context())
-    shifted, _ = nn.Softmax().forward(np, {}, s + 512.0, nn.Context())
-    np.testing.assert_array_equal(p, shifted)
-    assert p.sum() == pytest.approx(1, abs=1e-15)
 
 
 def test_dropout_zeroes_a_share_and_keeps_the_expectation(backend: backends.Backend) -> None:

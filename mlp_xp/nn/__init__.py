@@ -1,52 +1,143 @@
 """Layers, losses and initializers: pure functions, written once against the Array API namespace `xp`."""
 
-from .activations import Identity, ReLU, Sigmoid, Softmax, Tanh
-from .containers import Sequential
-from .dropout import Dropout
+from .activations import HardSigmoid, HardTanh, Identity, LogSigmoid, Sigmoid, Softsign, Step, Tanh
+from .containers import Parallel, Residual, Sequential
+from .dropout import AlphaDropout, Dropout, GaussianNoise
+from .embedding import Embedding
+from .flatten import Flatten
+from .gates import GELU, GLU, HardSwish, Mish, SiLU
 from .gradient_check import GradientCheck, gradient_check, jacobian_check
 from .initializers import (
+    LSUV,
     Constant,
     FanInUniform,
     GlorotNormal,
+    GlorotTruncatedNormal,
     GlorotUniform,
     HeNormal,
+    HeTruncatedNormal,
     HeUniform,
+    IdentityMatrix,
     Initializer,
+    LeCunNormal,
+    LeCunTruncatedNormal,
+    LeCunUniform,
+    Normal,
+    Orthogonal,
+    Sparse,
+    Uniform,
     Zeros,
 )
-from .layer import Context, Layer, Parameter, ShapeError
+from .layer import Context, Layer, Parameter, ShapeError, schedules_in
 from .layout import Layout
 from .linear import Linear
-from .losses import CrossEntropy, Loss, MeanSquaredError, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
+from .losses import (
+    CrossEntropy,
+    GaussianNegativeLogLikelihood,
+    Hinge,
+    Huber,
+    KLDivergence,
+    LogCosh,
+    Loss,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    MultiClassHinge,
+    Poisson,
+    Quantile,
+    SigmoidBinaryCrossEntropy,
+    SigmoidFocal,
+    SmoothL1,
+    SoftmaxCrossEntropy,
+    SoftmaxFocal,
+)
+from .maxout import Maxout
+from .normalization import BatchNorm, LayerNorm, RMSNorm
+from .rectifiers import CELU, ELU, SELU, LeakyReLU, PReLU, ReLU, ReLU6, Softplus
+from .scaling import Scale, Standardize
+from .softmax import LogSoftmax, Softmax
 
 __all__ = [
+    "CELU",
+    "ELU",
+    "GELU",
+    "GLU",
+    "LSUV",
+    "SELU",
+    "AlphaDropout",
+    "BatchNorm",
     "Constant",
     "Context",
     "CrossEntropy",
     "Dropout",
+    "Embedding",
     "FanInUniform",
+    "Flatten",
+    "GaussianNegativeLogLikelihood",
+    "GaussianNoise",
     "GlorotNormal",
+    "GlorotTruncatedNormal",
     "GlorotUniform",
     "GradientCheck",
+    "HardSigmoid",
+    "HardSwish",
+    "HardTanh",
     "HeNormal",
+    "HeTruncatedNormal",
     "HeUniform",
+    "Hinge",
+    "Huber",
     "Identity",
+    "IdentityMatrix",
     "Initializer",
+    "KLDivergence",
     "Layer",
+    "LayerNorm",
     "Layout",
+    "LeCunNormal",
+    "LeCunTruncatedNormal",
+    "LeCunUniform",
+    "LeakyReLU",
     "Linear",
+    "LogCosh",
+    "LogSigmoid",
+    "LogSoftmax",
     "Loss",
+    "Maxout",
+    "MeanAbsoluteError",
     "MeanSquaredError",
+    "Mish",
+    "MultiClassHinge",
+    "Normal",
+    "Orthogonal",
+    "PReLU",
+    "Parallel",
     "Parameter",
+    "Poisson",
+    "Quantile",
+    "RMSNorm",
     "ReLU",
+    "ReLU6",
+    "Residual",
+    "Scale",
     "Sequential",
     "ShapeError",
+    "SiLU",
     "Sigmoid",
     "SigmoidBinaryCrossEntropy",
+    "SigmoidFocal",
+    "SmoothL1",
     "Softmax",
     "SoftmaxCrossEntropy",
+    "SoftmaxFocal",
+    "Softplus",
+    "Softsign",
+    "Sparse",
+    "Standardize",
+    "Step",
     "Tanh",
+    "Uniform",
     "Zeros",
     "gradient_check",
     "jacobian_check",
+    "schedules_in",
 ]

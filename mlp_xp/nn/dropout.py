@@ -1,11 +1,22 @@
-"""Dropout."""
+"""Noise in training: layers that do nothing when a net is used."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import Any, ClassVar
 
-from mlp_xp.random import bits
+from mlp_xp.random import bits, normal, threshold
+from mlp_xp.schedules import Schedule, Value
 
 from .layer import Array, Context, Layer, Parameters
+
+ALPHA = -1.7580993408473766
+"""What SELU tends to for x -> -infinity: minus its scale times its alpha."""
+
+
+def check_rate(layer: Any) -> None:
+    if not isinstance(layer.rate, Schedule) and not 0 <= layer.rate < 1:
+        kind = type(layer).__name__
+        raise ValueError(f"{kind}(rate={layer.rate}): the share of dropped elements must be in [0, 1)")
 
 
 @dataclass(frozen=True)
@@ -16,23 +27,67 @@ class Dropout(Layer):
     inverted form, which leaves the expectation of y as it is and evaluation without cost).
     """
 
-    rate: float = 0.5
+    rate: Value = 0.5
     random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rate < 1:
-            raise ValueError(f"Dropout(rate={self.rate}): the share of dropped elements must be in [0, 1)")
+        check_rate(self)
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Array | None]:
         if not ctx.training or self.rate == 0:
             return x, None
-        # The bits are uniform in [-2^31, 2^31): a share of `rate` of them lies below the threshold.
-        rate = float(self.rate)
-        threshold = round(rate * 2**32) - 2**31
-        kept = bits(xp, ctx.key, ctx.path, x) >= min(threshold, 2**31 - 1)
+        rate = ctx.now(self.rate)
+        kept = bits(xp, ctx.key, ctx.path, x) >= threshold(xp, rate)
         mask = xp.astype(kept, x.dtype) * (1 / (1 - rate))
         return x * mask, mask
 
     def backward(self, xp: Any, p: Parameters, saved: Array | None, dy: Array) -> tuple[Array, Parameters]:
         mask = saved
         return (dy if mask is None else dy * mask), {}
+
+
+@dataclass(frozen=True)
+class AlphaDropout(Layer):
+    """Dropout for SELU nets: it keeps mean 0 and variance 1 (Klambauer et al., 2017).
+
+    In training y = a (m x + (1 - m) alpha) + b with the mask m as in Dropout, alpha = -1.758 where SELU saturates,
+    a = ((1 - rate) (1 + rate alpha^2))^(-1/2) and b = -a rate alpha; else y = x.   dx = a m dy
+    """
+
+    rate: Value = 0.5
+    random: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_rate(self)
+
+    def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Array | None]:
+        if not ctx.training or self.rate == 0:
+            return x, None
+        rate = ctx.now(self.rate)
+        a = ((1 - rate) * (1 + rate * ALPHA**2)) ** -0.5
+        mask = xp.astype(bits(xp, ctx.key, ctx.path, x) >= threshold(xp, rate), x.dtype)
+        return a * (mask * x + (1.0 - mask) * ALPHA) - a * rate * ALPHA, a * mask
+
+    def backward(self, xp: Any, p: Parameters, saved: Array | None, dy: Array) -> tuple[Array, Parameters]:
+        slope = saved
+        return (dy if slope is None else dy * slope), {}
+
+
+@dataclass(frozen=True)
+class GaussianNoise(Layer):
+    """In training y = x + std n with n from N(0, 1), new for every element and step; else y = x.   dx = dy"""
+
+    std: Value = 0.1
+    random: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.std, Schedule) and not 0 <= self.std < inf:
+            raise ValueError(f"GaussianNoise(std={self.std}): the standard deviation must be at least 0")
+
+    def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, None]:
+        if not ctx.training or self.std == 0:
+            return x, None
+        return x + ctx.now(self.std) * normal(xp, ctx.key, ctx.path, x), None
+
+    def backward(self, xp: Any, p: Parameters, saved: None, dy: Array) -> tuple[Array, Parameters]:
+        return dy, {}

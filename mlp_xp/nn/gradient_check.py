@@ -132,9 +132,12 @@ class _Problem:
         self.backend, self.layout = backend, Layout(layer)
         self.rng = random.stream(seed, "gradient check")
         self.point = {"x": x}
+        self.buffers: dict[str, Any] = {}
+        trained = {entry.name for entry in self.layout.entries}
         for name, value in self.layout.initial(seed).items():
             # Not at the usual start, where biases are zero: a mistake may vanish there.
-            self.point[name] = value + 0.1 * self.rng.normal(size=(*lead, *value.shape))
+            moved = value + 0.1 * self.rng.normal(size=(*lead, *value.shape))
+            (self.point if name in trained else self.buffers)[name] = moved
         xp = backend.xp
 
         def forward(p: Any, x: Any, context: Context) -> Any:
@@ -163,7 +166,8 @@ class _Problem:
             self.mix = self.rng.normal(size=tuple(y.shape))
 
     def _at(self, point: dict[str, Any]) -> tuple[Any, Any]:
-        device = {name: self.backend.from_host(value, "float64") for name, value in point.items()}
+        host = point | self.buffers
+        device = {name: self.backend.from_host(value, "float64") for name, value in host.items()}
         x = device.pop("x")
         return self.layout.nest(device), x
 

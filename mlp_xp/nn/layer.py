@@ -1,6 +1,7 @@
 """What a layer is: a pure function and its derivative."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from mlp_xp import random
@@ -57,8 +58,10 @@ class Layer:
 
     random: ClassVar[bool] = False
     """Does forward draw random numbers in training? Then it gets a Context with a path of its own."""
+    differentiable: ClassVar[bool] = True
+    """Has it a gradient, so that a net with it can be trained?"""
     adapts: ClassVar[bool] = False
-    """Does `adapt` take something from the data?"""
+    """Does `adapt` take something from the data before training?"""
     minimum_rows: ClassVar[int] = 1
     """The smallest batch that it can be trained on."""
 
@@ -89,9 +92,41 @@ class Layer:
         """The buffers that a training batch has changed, by name; `saved` is what forward gave."""
         return {}
 
-    def adapt(self, xp: Any, p: Parameters, x: Array) -> Parameters:
-        """The parameters p fitted to the data x that will reach this layer, before training begins."""
+    def adapt(self, xp: Any, p: Parameters, x: Array, before_training: bool) -> Parameters:
+        """The parameters and buffers p, fitted to the data x that reach this layer.
+
+        Running statistics are measured anew at any time; what else comes from data only before training.
+        """
         return p
 
     def check(self, xp: Any, x: Array) -> None:
         """ValueError for data that this layer, where it stands first, cannot take. Reads the data: not for a step."""
+
+
+def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Parameter]]:
+    """Every parameter and buffer of what `Layer.parameters` gives, with its full name."""
+    for name, node in tree.items():
+        if isinstance(node, Parameter):
+            yield prefix + name, node
+        else:
+            yield from leaves(node, f"{prefix}{name}.")
+
+
+def side_by_side(xp: Any, parts: list[Array]) -> Array:
+    """Joined along the features; a part without the leading axes of the others is the same for all models."""
+    lead = max((tuple(part.shape[:-2]) for part in parts), key=len)
+    shaped = [
+        part if tuple(part.shape[:-2]) == lead else xp.broadcast_to(part, (*lead, *part.shape[-2:])) for part in parts
+    ]
+    return xp.concat(shaped, axis=-1)
+
+
+def schedules_in(thing: Any) -> tuple[Schedule, ...]:
+    """Every schedule among the hyper-parameters of a layer and the layers in it, once."""
+    if isinstance(thing, Schedule):
+        return (thing,)
+    if isinstance(thing, tuple):
+        inside = thing
+    else:
+        inside = tuple(getattr(thing, field.name) for field in fields(thing)) if is_dataclass(thing) else ()
+    return tuple(dict.fromkeys(schedule for each in inside for schedule in schedules_in(each)))

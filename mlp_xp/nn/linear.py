@@ -11,11 +11,12 @@ from .layer import Array, Context, Layer, Parameter, Parameters, ShapeError
 class Linear(Layer):
     """y = x W + b.   x: (..., batch, in)   W: (..., in, out)   b: (..., 1, out)   y: (..., batch, out)
 
-    With dy = dL/dy:   dW = xT dy,   db = sum over the batch of dy,   dx = dy WT
+    With dy = dL/dy:   dW = xT dy,   db = sum over the batch of dy,   dx = dy WT.   Without bias, b = 0.
     """
 
     in_features: int
     out_features: int
+    bias: bool = True
     weight_init: Initializer = HeNormal()
     bias_init: Initializer = Zeros()
 
@@ -25,23 +26,33 @@ class Linear(Layer):
                 raise ShapeError(f"Linear({self.in_features}, {self.out_features}): give whole numbers of features")
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Array]:
-        return x @ p["weight"] + p["bias"], x
+        y = x @ p["weight"]
+        return (y + p["bias"] if self.bias else y), x
 
     def backward(self, xp: Any, p: Parameters, saved: Array, dy: Array) -> tuple[Array, Parameters]:
         return dy @ p["weight"].mT, self.gradients(xp, p, saved, dy)
 
     def gradients(self, xp: Any, p: Parameters, saved: Array, dy: Array) -> Parameters:
         x = saved
-        return {"weight": x.mT @ dy, "bias": xp.sum(dy, axis=-2, keepdims=True)}
+        dw = x.mT @ dy
+        return {"weight": dw, "bias": xp.sum(dy, axis=-2, keepdims=True)} if self.bias else {"weight": dw}
 
     def parameters(self) -> dict[str, Parameter]:
         fans = (self.in_features, self.out_features)
-        return {
-            "weight": Parameter((self.in_features, self.out_features), self.weight_init, *fans),
-            "bias": Parameter((1, self.out_features), self.bias_init, *fans, decays=False),
-        }
+        weight = {"weight": Parameter(fans, self.weight_init, *fans)}
+        bias = {"bias": Parameter((1, self.out_features), self.bias_init, *fans, decays=False)}
+        return weight | bias if self.bias else weight
 
-    def output_features(self, features: int | None) -> int:
+    @property
+    def adapts(self) -> bool:  # type: ignore[override]
+        return self.weight_init.data_dependent
+
+    def adapt(self, xp: Any, p: Parameters, x: Array, before_training: bool) -> Parameters:
+        if not (before_training and self.adapts):
+            return p
+        return p | {"weight": self.weight_init.rescaled(xp, p["weight"], x @ p["weight"])}
+
+    def output_features(self, features: Any) -> int:
         if features not in (None, self.in_features):
             raise ShapeError(
                 f"Linear({self.in_features}, {self.out_features}) expects {self.in_features} features, got {features}"

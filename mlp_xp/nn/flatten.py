@@ -1,0 +1,34 @@
+"""From rows with several axes to rows of features."""
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from .layer import Array, Context, Layer, Parameters, ShapeError
+
+
+@dataclass(frozen=True)
+class Flatten(Layer):
+    """The last `axes` axes of x become one: images (..., batch, 28, 28) become rows (..., batch, 784)."""
+
+    axes: int = 2
+
+    def __post_init__(self) -> None:
+        if not hasattr(self.axes, "__index__") or self.axes < 2:
+            raise ShapeError(f"Flatten(axes={self.axes}): give the number of axes that a row has, at least 2")
+
+    def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, tuple[int, ...]]:
+        shape = tuple(x.shape)
+        return xp.reshape(x, (*shape[: -self.axes], -1)), shape[-self.axes :]
+
+    def backward(self, xp: Any, p: Parameters, saved: tuple[int, ...], dy: Array) -> tuple[Array, Parameters]:
+        row = saved
+        return xp.reshape(dy, (*dy.shape[:-1], *row)), {}
+
+    def output_features(self, features: Any) -> Any:
+        if features is None:
+            return None
+        if not isinstance(features, tuple) or len(features) != self.axes:
+            shape = features if isinstance(features, tuple) else (features,)
+            raise ShapeError(f"{self} expects rows with {self.axes} axes, got rows of shape {shape}")
+        return prod(features)
