@@ -77,11 +77,12 @@ class Backend:
     def fuse(self, rule: Callable[..., Any]) -> Callable[..., Any]:
         """Make an elementwise rule fast.
 
-        `rule(xp, p, g, slots, coefficients) -> (p, slots)` is pure and works element by element on the last axis.
-        What comes back is called as `(p, g, slots, coefficients)`; it owns `p` and `slots` and may overwrite them.
+        `rule(xp, p, g, slots, coefficients, vectors) -> (p, slots)` is pure and works element by element on the last
+        axis; coefficients are numbers, and vectors are arrays like p that are only read, or None. What comes back
+        is called as `(p, g, slots, coefficients, vectors)`; it owns `p` and `slots` and may overwrite them.
         """
         xp = self.xp
-        return lambda p, g, slots, coefficients: rule(xp, p, g, slots, coefficients)
+        return lambda p, g, slots, coefficients, vectors: rule(xp, p, g, slots, coefficients, vectors)
 
     def compile(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
         """Make a pure function of arrays and numbers fast; the arguments at `donate` may be overwritten."""

@@ -73,13 +73,14 @@ class NumPyBackend(Backend):
         """Run the rule over blocks that fit the cache; the results of more than one are written in place."""
         xp = self.xp
 
-        def update(p: Array, g: Array, slots: tuple[Array, ...], coefficients: tuple[float, ...]) -> Any:
+        def update(p: Array, g: Array, slots: tuple[Array, ...], coefficients: Any, vectors: tuple[Any, ...]) -> Any:
             if p.shape[-1] <= BLOCK:
-                return rule(xp, p, g, slots, coefficients)
+                return rule(xp, p, g, slots, coefficients, vectors)
             for start in range(0, p.shape[-1], BLOCK):
                 block = (..., slice(start, start + BLOCK))
                 old = tuple(slot[block] for slot in slots)
-                p[block], new = rule(xp, p[block], g[block], old, coefficients)
+                read = tuple(None if vector is None else vector[block] for vector in vectors)
+                p[block], new = rule(xp, p[block], g[block], old, coefficients, read)
                 for slot, value in zip(old, new, strict=True):
                     slot[...] = value
             return p, slots

@@ -882,18 +882,18 @@ def test_like_hands_over_its_own_arrays_as_they_are(word):
 # ---- fuse ----
 
 
-def descent(xp: Any, p: Any, g: Any, slots: tuple[()], coefficients: Any) -> tuple[Any, tuple[()]]:
-    (rate,) = coefficients
-    return p - rate * g, ()
+def descent(xp: Any, p: Any, g: Any, slots: Any, coefficients: Any, vectors: Any) -> Any:
+    (rate,), (scale, _) = coefficients, vectors
+    return p - rate * scale * g, ()
 
 
-def heavy_ball(xp: Any, p: Any, g: Any, slots: tuple[Any], coefficients: Any) -> tuple[Any, tuple[Any]]:
+def heavy_ball(xp: Any, p: Any, g: Any, slots: Any, coefficients: Any, vectors: Any) -> Any:
     (rate,) = coefficients
     v = 0.9 * slots[0] + g
     return p - rate * v, (v,)
 
 
-def moments(xp: Any, p: Any, g: Any, slots: tuple[Any, Any], coefficients: Any) -> tuple[Any, tuple[Any, Any]]:
+def moments(xp: Any, p: Any, g: Any, slots: Any, coefficients: Any, vectors: Any) -> Any:
     (rate,) = coefficients
     m, v = slots
     m = m + 0.1 * (g - m)
@@ -912,13 +912,13 @@ SHAPES = [(1,), (7,), (BLOCK - 1,), (BLOCK,), (BLOCK + 1,), (2 * BLOCK,), (2 * B
 def test_a_fused_rule_gives_what_the_plain_rule_gives(word, rule, shape):
     backend = usable(word)
     draw = np.random.default_rng(3)
-    p, g, *slots = (draw.normal(size=shape).astype(np.float32) for _ in range(2 + RULES[rule]))
+    p, g, scale, *slots = (draw.normal(size=shape).astype(np.float32) for _ in range(3 + RULES[rule]))
     slots = [np.abs(slot) for slot in slots]
-    expected_p, expected_slots = rule(np, p, g, tuple(slots), (0.1,))
+    expected_p, expected_slots = rule(np, p, g, tuple(slots), (0.1,), (scale, None))
     with backend.scope():
         fused = backend.fuse(rule)
-        arrays = [backend.from_host(array) for array in (p, g, *slots)]
-        given_p, given_slots = fused(arrays[0], arrays[1], tuple(arrays[2:]), (0.1,))
+        arrays = [backend.from_host(array) for array in (p, g, scale, *slots)]
+        given_p, given_slots = fused(arrays[0], arrays[1], tuple(arrays[3:]), (0.1,), (arrays[2], None))
         assert isinstance(given_slots, tuple)
         for given, expected in zip((given_p, *given_slots), (expected_p, *expected_slots), strict=True):
             assert backend.owns(given)
@@ -933,14 +933,14 @@ def test_a_fused_rule_leaves_the_gradient_as_it_is(word):
     backend = usable(word)
     with backend.scope():
         p, g, m, v = (backend.from_host(np.full(BLOCK + 3, value, np.float32)) for value in (1, 2, 3, 4))
-        backend.fuse(moments)(p, g, (m, v), (0.1,))
+        backend.fuse(moments)(p, g, (m, v), (0.1,), ())
         equal(backend, g, np.full(BLOCK + 3, 2, np.float32))
 
 
 def test_numpy_fuses_in_place():
     numpy = usable("numpy")
     p, g, m, v = (np.full((2, BLOCK + 3), value, np.float32) for value in (1, 7, 3, 4))
-    given_p, (given_m, given_v) = numpy.fuse(moments)(p, g, (m, v), (0.1,))
+    given_p, (given_m, given_v) = numpy.fuse(moments)(p, g, (m, v), (0.1,), ())
     assert (given_p is p, given_m is m, given_v is v) == (True, True, True)
     assert (p != 1).all()
     assert (m != 3).all()
@@ -953,7 +953,7 @@ def test_numpy_fuses_without_an_array_of_full_size():
     fused = numpy.fuse(moments)
     tracemalloc.start()
     try:
-        fused(p, g, (m, v), (0.1,))
+        fused(p, g, (m, v), (0.1,), ())
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
