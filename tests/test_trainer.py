@@ -317,7 +317,8 @@ def test_numbers_of_numpy_are_as_good_as_pythons(backend: backends.Backend, tmp_
 def test_rows_that_lie_scattered_in_memory_are_laid_out_once() -> None:
     from mlp_xp.train.inputs import labelled
 
-    data = labelled(backends.select("numpy"), np.asfortranarray(X), Y, None, MODEL, nn.SoftmaxCrossEntropy(), "float64")
+    given = backends.select("numpy"), np.asfortranarray(X), Y, None, MODEL, nn.SoftmaxCrossEntropy(), "float64"
+    data, _ = labelled(*given)
     assert data.x.flags.c_contiguous
 
 
@@ -333,7 +334,7 @@ class ReLU(nn.ReLU):
 def test_a_layer_of_ones_own_is_passed_to_load(tmp_path: Path, own: nn.Layer) -> None:
     model = nn.Sequential(nn.Linear(3, 2), own)
     new(model=model).save(tmp_path / "model")
-    message = r"'test_trainer\.(Doubled|ReLU)' is not part of mlp_xp\.nn.*Trainer\.load\(\.\.\., model="
+    message = r"'test_trainer\.(Doubled|ReLU)' is not part of mlp_xp.*Trainer\.load\(\.\.\., model="
     with pytest.raises(ValueError, match=message):
         train.Trainer.load(tmp_path / "model")
     assert train.Trainer.load(tmp_path / "model", model=model).model == model
@@ -358,16 +359,8 @@ def test_early_stopping_restores_the_best_weights(backend: backends.Backend) -> 
     assert trainer.evaluate(X_VAL, Y_VAL)["loss"] == pytest.approx(stopping.best, rel=1e-12)
 
 
-class AbsoluteError(train.Metric):
-    name = "mae"
-    lower_is_better = True
-
-    def __call__(self, xp: Any, y: Any, target: Any, weight: Any) -> Any:
-        return xp.sum(xp.abs(y - target))
-
-
 def test_early_stopping_asks_the_metric_which_way_is_better() -> None:
-    trainer = train.Trainer(nn.Linear(3, 1), nn.MeanSquaredError(), optim.Adam(0.1), metrics=[AbsoluteError()])
+    trainer = train.Trainer(nn.Linear(3, 1), nn.MeanSquaredError(), optim.Adam(0.1), metrics=[train.MAE()])
     stopping = train.EarlyStopping("mae", patience=3)
     history = trainer.fit(X, X @ [1.0, 2.0, 3.0], epochs=30, callbacks=[stopping], progress=False)
     assert stopping.best == min(history["mae"]) < 0.5 * history["mae"][0]
@@ -392,7 +385,7 @@ def test_early_stopping_watches_a_metric_upwards_and_names_what_it_cannot_watch(
     stopping = train.EarlyStopping("val_accuracy", patience=3)
     history = fit(new(), epochs=100, callbacks=[stopping])
     assert stopping.best == max(history["val_accuracy"])
-    with pytest.raises(KeyError, match="watches 'val_loss', which is not measured; there are epoch, loss, accuracy"):
+    with pytest.raises(KeyError, match="not measured: unknown column 'val_loss'; did you mean 'loss'"):
         fit(new(), callbacks=[train.EarlyStopping()], validation_data=None)
     with pytest.raises(ValueError, match="at least 1 epoch"):
         train.EarlyStopping(patience=0)
@@ -642,22 +635,3 @@ def test_parameters_are_set_by_name_and_shape() -> None:
         trainer.parameters = {"weight": values["0.weight"]}
     with pytest.raises(ValueError, match=r"parameter '0\.bias' has shape \(1, 16\), got \(16,\)"):
         trainer.parameters = values | {"0.bias": np.zeros(16)}
-
-
-@pytest.mark.parametrize(
-    ("metric", "y", "target", "expected"),
-    [
-        (train.Accuracy(), [[2.0, 1.0], [0.0, 3.0], [1.0, 0.0]], [0, 1, 1], 2.0),
-        (train.Accuracy(), [[2.0, 1.0], [0.0, 3.0], [1.0, 0.0]], [[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]], 2.0),
-        (train.Accuracy(), [[-0.2], [0.2], [0.4]], [[0.0], [1.0], [0.0]], 2.0),
-        (train.Accuracy(threshold=0.5), [[0.2], [0.4], [0.6]], [[0.0], [1.0], [1.0]], 2.0),
-    ],
-)
-def test_accuracy_counts_the_rows_that_are_right(
-    backend: backends.Backend, metric: train.Accuracy, y: Any, target: Any, expected: float
-) -> None:
-    with backend.scope():
-        arrays = [backend.from_host(np.array(part)) for part in (y, target)]
-        assert float(backend.to_host(metric(backend.xp, *arrays, None))) == expected
-        weight = backend.from_host(np.array([5.0, 0.0, 0.0]))
-        assert float(backend.to_host(metric(backend.xp, *arrays, weight))) == 5.0

@@ -27,13 +27,14 @@ LEVELS = [
     {"estimators", "viz", "interop"},
     {"train"},
     {"nn", "optim", "data", "backends"},
-    {"random", "schedules"},
+    {"random", "schedules", "names"},
     {"mlp_xp"},
 ]
 NOT_FOR = {
     "backends": {"nn", "optim", "data"},
     "random": {"backends"},
     "schedules": {"backends"},
+    "names": {"backends"},
     "mlp_xp": {"backends"},
 }
 """Rooms, and who may not import them although they stand higher."""

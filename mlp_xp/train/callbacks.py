@@ -5,6 +5,10 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlp_xp.names import unknown
+
+from .history import numbers
+
 if TYPE_CHECKING:
     from .trainer import Trainer
 
@@ -36,7 +40,7 @@ class ProgressBar(Callback):
         self._bar.update()
 
     def on_epoch_end(self, trainer: "Trainer", record: dict[str, float]) -> None:
-        shown = {name: f"{value:.4f}" for name, value in record.items() if name.endswith(("loss", "accuracy"))}
+        shown = {name: f"{value:.4f}" for name, value in numbers(record).items() if name.endswith(("loss", "accuracy"))}
         self._bar.set_description(f"epoch {trainer.epoch}/{self._epochs}", refresh=False)
         self._bar.set_postfix(shown, refresh=False)
 
@@ -61,31 +65,46 @@ class EarlyStopping(Callback):
         self.best: float | None = None
 
     def on_fit_start(self, trainer: "Trainer", epochs: int, steps_per_epoch: int) -> None:
-        measure = self.monitor.removeprefix("val_")
-        lower_is_better = {"loss": True} | {metric.name: metric.lower_is_better for metric in trainer.metrics}
-        self._sign = 1.0 if lower_is_better.get(measure) else -1.0
+        self._sign = 1.0 if lower_is_better(trainer, self.monitor) else -1.0
         self.best_epoch = self.best = None
         self._since = trainer.epoch
-        self._weights: Any = None
+        self._state: Any = None
 
     def on_epoch_end(self, trainer: "Trainer", record: dict[str, float]) -> None:
-        if self.monitor not in record:
-            raise KeyError(
-                f"EarlyStopping watches {self.monitor!r}, which is not measured; there are {', '.join(record)}. "
-                f"Pass validation_data or metrics to measure it, or another monitor"
-            )
-        value = record[self.monitor]
+        value = watched(self, record)
         if isfinite(value) and (self.best is None or self._sign * (self.best - value) > self.min_delta):
             self.best, self.best_epoch, self._since = value, trainer.epoch, trainer.epoch
             if self.restore_best:
-                self._weights = trainer.copy_weights()
+                self._state = trainer.copy_state()
         elif trainer.epoch - self._since >= self.patience:
             trainer.stop = True
 
     def on_fit_end(self, trainer: "Trainer") -> None:
-        if self.restore_best and self._weights is not None:
-            trainer.restore_weights(self._weights)
-        self._weights = None
+        if self.restore_best and self._state is not None:
+            trainer.restore_state(self._state)
+        self._state = None
+
+
+def lower_is_better(trainer: "Trainer", monitor: str) -> bool:
+    """Is less of a column of the history better? So it is for the loss; a metric says itself."""
+    known = {"loss": True} | {metric.name: metric.lower_is_better for metric in trainer.metrics}
+    return known.get(monitor.removeprefix("val_"), False)
+
+
+def watched(callback: Any, record: dict[str, float]) -> float:
+    """What a callback's `monitor` measured in an epoch; KeyError or TypeError where that is no number."""
+    kind, monitor = type(callback).__name__, callback.monitor
+    if monitor not in record:
+        raise KeyError(
+            f"{kind} watches what is not measured: {unknown('column', monitor, record)}. "
+            f"Pass validation_data or metrics to measure it, or another monitor"
+        )
+    if monitor not in numbers(record):
+        raise TypeError(
+            f"{kind} watches {monitor!r}, which is not a number, so that no epoch is the best; "
+            f"watch one of {', '.join(numbers(record))}"
+        )
+    return record[monitor]
 
 
 class CSVLog(Callback):

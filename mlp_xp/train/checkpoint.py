@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 FORMAT = "mlp_xp 1"
-ROOMS = {"model": nn, "loss": nn, "optimizer": optim, "metrics": train}
-"""Where the classes of each part of a trainer are found."""
+PARTS = ("model", "loss", "optimizer", "metrics")
+ROOMS = (nn, optim, train)
+"""Where the classes of a trainer's parts are found."""
 
 
 def contents(trainer: "Trainer") -> tuple[dict[str, Any], dict[str, Any]]:
@@ -23,7 +24,7 @@ def contents(trainer: "Trainer") -> tuple[dict[str, Any], dict[str, Any]]:
     tensors = trainer.parameters
     for name, slot in zip(trainer.optimizer.slot_names, trainer.state.slots, strict=True):
         tensors |= {f"optimizer.{name}/{parameter}": part for parameter, part in trainer.named(slot).items()}
-    numbers = {name: getattr(trainer, name) for name in ("dtype", "seed", "step", "epoch")}
+    numbers = {name: getattr(trainer, name) for name in ("dtype", "seed", "step", "epoch", "adapted")}
     return tensors, numbers | {"history": trainer.history.records}
 
 
@@ -38,12 +39,11 @@ def rebuild(
     for name, fresh in zip(trainer.optimizer.slot_names, trainer.state.slots, strict=True):
         prefix = f"optimizer.{name}/"
         found = {key.removeprefix(prefix): tensors[key] for key in tensors if key.startswith(prefix)}
-        if found:
-            trainer.parameters = found
-        slots.append(trainer.state.flat if found else fresh)
+        slots.append(trainer.flat(found) if found else fresh)
     trainer.parameters = {key: value for key, value in tensors.items() if "/" not in key}
     trainer.state = trainer.state._replace(slots=tuple(slots))
     trainer.step, trainer.epoch, trainer.history = numbers["step"], numbers["epoch"], History(numbers["history"])
+    trainer.adapted = numbers["adapted"]
     return trainer
 
 
@@ -52,7 +52,7 @@ def save(trainer: "Trainer", path: str | Path) -> None:
     from safetensors.numpy import save_file
 
     tensors, numbers = contents(trainer)
-    parts = {part: to_config(getattr(trainer, part), room) for part, room in ROOMS.items()}
+    parts = {part: to_config(getattr(trainer, part), ROOMS) for part in PARTS}
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot save to {path}: there is no folder {path.parent}")
@@ -69,9 +69,9 @@ def load(path: str | Path, backend: str | backends.Backend, dtype: str | None, g
     """A trainer from a file of `save`; `given` are parts that take the place of those in the file, where not None."""
     tensors, about = _read(Path(path))
     parts: dict[str, Any] = {}
-    for part, room in ROOMS.items():
+    for part in PARTS:
         try:
-            parts[part] = from_config(about[part], room) if given[part] is None else given[part]
+            parts[part] = from_config(about[part], ROOMS) if given[part] is None else given[part]
         except LookupError as error:
             raise ValueError(
                 f"{path}: {error}; build it yourself and pass it as Trainer.load(..., {part}=...)"

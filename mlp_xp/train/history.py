@@ -2,25 +2,28 @@
 
 import csv
 from collections.abc import Iterator
+from numbers import Real
 from pathlib import Path
+from typing import Any
 
 
 class History:
     """A record of each epoch: history["loss"] is a column, history.records[-1] the last epoch.
 
     The columns are epoch, loss, each metric, val_loss and val_<metric> where validation data was given, learning_rate
-    and seconds (wall time of the epoch, validation included).
+    and seconds (wall time of the epoch, validation included). All are numbers but those of a metric that is none, such
+    as ConfusionMatrix.
     """
 
-    def __init__(self, records: list[dict[str, float]] | None = None) -> None:
-        self.records: list[dict[str, float]] = records or []
+    def __init__(self, records: list[dict[str, Any]] | None = None) -> None:
+        self.records: list[dict[str, Any]] = records or []
 
     @property
     def names(self) -> list[str]:
         """Every column, in the order of first appearance."""
         return list(dict.fromkeys(name for record in self.records for name in record))
 
-    def __getitem__(self, name: str) -> list[float]:
+    def __getitem__(self, name: str) -> list[Any]:
         if self.records and name not in self.names:
             raise KeyError(f"{name!r} was not recorded; there are {', '.join(self.names)}")
         return [record.get(name, float("nan")) for record in self.records]
@@ -28,11 +31,12 @@ class History:
     def __len__(self) -> int:
         return len(self.records)
 
-    def __iter__(self) -> Iterator[dict[str, float]]:
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self.records)
 
     def __repr__(self) -> str:
-        last = ", ".join(f"{name} {value:.4g}" for name, value in self.records[-1].items()) if self.records else ""
+        shown = numbers(self.records[-1]) if self.records else {}
+        last = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
         return f"<History of {len(self)} epochs: {last}>" if last else "<History of no epochs>"
 
     def save_csv(self, path: str | Path) -> None:
@@ -41,3 +45,8 @@ class History:
             writer = csv.DictWriter(file, self.names)
             writer.writeheader()
             writer.writerows(self.records)
+
+
+def numbers(record: dict[str, Any]) -> dict[str, Any]:
+    """What can be compared, drawn and shown on a line: not a confusion matrix."""
+    return {name: value for name, value in record.items() if isinstance(value, Real)}

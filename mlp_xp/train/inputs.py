@@ -1,7 +1,7 @@
 """What a user hands in, checked once and put on the device."""
 
 from operator import index
-from typing import Any, cast
+from typing import Any
 
 from mlp_xp.nn import Layer, Loss, ShapeError
 
@@ -11,28 +11,36 @@ from .step import Data
 def features(backend: Any, x: Any, model: Layer, dtype: str, name: str = "X") -> tuple[Any, int]:
     """X on the device, (rows, features) of `dtype`, and the number of outputs that `model` gives for it."""
     x = backend.from_any(x, dtype, name)
-    if x.ndim != 2:
+    shape = tuple(x.shape)
+    if x.ndim < 2:
         raise ShapeError(
-            f"{name} must have shape (rows, features), got {tuple(x.shape)}; "
-            f"reshape it, for example `{name}.reshape(len({name}), -1)`"
+            f"{name} must have shape (rows, features), got {shape}; reshape it, for example `{name}.reshape(-1, 1)`"
         )
     if x.shape[0] == 0:
-        raise ValueError(f"{name} is empty: shape {tuple(x.shape)}")
+        raise ValueError(f"{name} is empty: shape {shape}")
     try:
-        outputs = cast(int, model.output_features(x.shape[1]))
+        outputs = model.output_features(shape[1] if x.ndim == 2 else shape[1:])
     except ShapeError as error:
-        raise ShapeError(f"{name} of shape {tuple(x.shape)} does not fit the model: {error}") from None
+        raise ShapeError(f"{name} of shape {shape} does not fit the model: {error}") from None
+    if not isinstance(outputs, int):
+        raise ShapeError(
+            f"{name} must have shape (rows, features), got {shape}; reshape it, for example "
+            f"`{name}.reshape(len({name}), -1)`, or let the model begin with nn.Flatten"
+        )
     xp = backend.xp
     if not bool(xp.all(xp.isfinite(x))):
         raise ValueError(
             f"{name} contains NaN or infinity (in {dtype}); remove those rows or fill them in, for example with "
             f"scikit-learn's SimpleImputer"
         )
+    model.check(xp, x)
     return x, outputs
 
 
-def labelled(backend: Any, x: Any, y: Any, weight: Any, model: Layer, loss: Loss, dtype: str, prefix: str = "") -> Data:
-    """X, y and sample weights on the device, checked against the model and the loss."""
+def labelled(
+    backend: Any, x: Any, y: Any, weight: Any, model: Layer, loss: Loss, dtype: str, prefix: str = ""
+) -> tuple[Data, int]:
+    """X, y and sample weights on the device, checked against the model and the loss; and the number of outputs."""
     x, outputs = features(backend, x, model, dtype, f"{prefix}X")
     xp = backend.xp
     if y is None:
@@ -43,7 +51,7 @@ def labelled(backend: Any, x: Any, y: Any, weight: Any, model: Layer, loss: Loss
             f"{prefix}X has {x.shape[0]} rows, {prefix}y has shape {tuple(target.shape)}: one target for each row"
         )
     target = loss.encode(xp, target, outputs, getattr(xp, dtype))
-    return Data(x, target, _weights(backend, weight, x.shape[0], dtype, f"{prefix}sample_weight"))
+    return Data(x, target, _weights(backend, weight, x.shape[0], dtype, f"{prefix}sample_weight")), outputs
 
 
 def _weights(backend: Any, weight: Any, rows: int, dtype: str, name: str) -> Any:
@@ -69,8 +77,27 @@ def whole(name: str, value: Any, at_least: int = 1, hint: str = "") -> int:
     return number
 
 
-def batch_rows(batch_size: int | str | None, rows: int) -> int:
-    """The number of rows in a batch: "auto" is 32 or all there are, None is all."""
+def batch_rows(batch_size: int | str | None, rows: int, model: Layer, full_batch: bool = False) -> int:
+    """The number of rows in a batch: "auto" is 32 or all there are, None is all. Every batch must do for the model.
+
+    `full_batch` says that the optimizer takes all rows at once and no fewer.
+    """
+    batch = _batch_rows(None if full_batch and batch_size == "auto" else batch_size, rows)
+    if full_batch and batch < rows:
+        raise ValueError(
+            f"batch_size={batch_size}: a line search needs all {rows} rows at once; leave batch_size out, or take "
+            f"another optimizer for small batches"
+        )
+    smallest = min(batch, rows % batch or batch)
+    if smallest < model.minimum_rows:
+        raise ValueError(
+            f"with batch_size={batch} the last of {rows} rows make a batch of {smallest}, and the model needs at least "
+            f"{model.minimum_rows} rows to train on (BatchNorm takes a variance over them); choose another batch_size"
+        )
+    return batch
+
+
+def _batch_rows(batch_size: int | str | None, rows: int) -> int:
     if batch_size == "auto":
         return min(32, rows)
     if batch_size is None:

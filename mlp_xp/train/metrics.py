@@ -1,41 +1,84 @@
-"""Metrics on the device: added up over the rows without a transfer."""
+"""Metrics, measured on the device: what they keep is fetched once, when an epoch or an evaluation is over."""
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import array_api_compat
+
 Array = Any
+Kept = tuple[Array, ...]
 
 
 class Metric:
-    """A frozen dataclass that measures a batch; its mean over all rows goes into the history as `name`."""
+    """A frozen dataclass of options.
 
-    name: ClassVar[str]
+    y is (..., batch, outputs), as the model gives it; target as the loss encodes it: labels (batch,) or rows
+    (batch, columns); weight (batch,) or None. What is kept has the leading axes of y, for models side by side.
+    """
+
     lower_is_better: ClassVar[bool] = False
+    by_batches: ClassVar[bool] = True
+    """Can it be put together from batches? Else it is measured only where all rows are seen at once: on validation
+    data and by evaluate, not during an epoch."""
 
-    def __call__(self, xp: Any, y: Array, target: Array, weight: Array | None) -> Array:
-        """The sum over the rows of a batch, each row times its weight (batch,) where weights are given.
+    @property
+    def name(self) -> str:
+        """Its column in the history; a class whose options do not change it states a text."""
+        raise NotImplementedError
 
-        y is (..., batch, outputs), target as the loss encodes it: (batch,) labels or (batch, outputs).
+    def start(self, xp: Any, like: Array, outputs: int) -> Kept:
+        """What is kept before the first batch: arrays of the dtype, on the device and with the leading axes of `like`.
+
+        ValueError where a model with so many outputs cannot be measured.
         """
         raise NotImplementedError
 
+    def update(self, xp: Any, kept: Kept, y: Array, target: Array, weight: Array | None) -> Kept:
+        """What is kept after one more batch. Pure, and without a transfer."""
+        raise NotImplementedError
 
-@dataclass(frozen=True)
-class Accuracy(Metric):
-    """The share of rows whose class is right.
+    def result(self, kept: Kept) -> Any:
+        """The measure of one model, a float (or lists of them), from what was kept, fetched as NumPy arrays."""
+        raise NotImplementedError
 
-    With several outputs the class is the largest one, and the target labels or rows of probabilities; with one output
-    it is 1 where the output exceeds `threshold`: 0 for logits, 0.5 for probabilities.
-    """
 
-    threshold: float = 0.0
-    name: ClassVar[str] = "accuracy"
+class Mean(Metric):
+    """The mean over the rows of a number that each row has."""
 
-    def __call__(self, xp: Any, y: Array, target: Array, weight: Array | None) -> Array:
-        if y.shape[-1] == 1:
-            right = (y[..., 0] > self.threshold) == (target[..., 0] > 0.5)
-        else:
-            labels = xp.argmax(target, axis=-1) if target.dtype == y.dtype else target
-            right = xp.argmax(y, axis=-1) == labels
-        hits = xp.astype(right, y.dtype)
-        return xp.sum(hits if weight is None else weight * hits, axis=-1)
+    def rows(self, xp: Any, y: Array, target: Array) -> Array:
+        """The number of each row, (..., batch)."""
+        raise NotImplementedError
+
+    def start(self, xp: Any, like: Array, outputs: int) -> Kept:
+        return zeros(xp, like, (1,), (1,))
+
+    def update(self, xp: Any, kept: Kept, y: Array, target: Array, weight: Array | None) -> Kept:
+        total, seen = kept
+        each = weighted(self.rows(xp, y, target)[..., None], weight)
+        return total + xp.sum(each, axis=-2), seen + count(xp, y, weight)
+
+    def result(self, kept: Kept) -> float:
+        total, seen = kept
+        return float(total[0]) / float(seen[0])
+
+
+def zeros(xp: Any, like: Array, *shapes: tuple[int, ...]) -> Kept:
+    """An array of zeros for each shape, behind the leading axes of `like`."""
+    device = array_api_compat.device(like)
+    return tuple(xp.zeros((*like.shape[:-1], *shape), dtype=like.dtype, device=device) for shape in shapes)
+
+
+def columns(metric: Metric, y: Array, target: Array) -> Array:
+    """The target, (batch, outputs), of a metric that compares it with the outputs one by one."""
+    if target.dtype != y.dtype:
+        raise ValueError(f"{metric} needs a target for each output; class labels are measured by train.Accuracy")
+    return target
+
+
+def weighted(each: Array, weight: Array | None) -> Array:
+    """Rows (..., batch, columns), each times its weight."""
+    return each if weight is None else weight[..., None] * each
+
+
+def count(xp: Any, y: Array, weight: Array | None) -> Any:
+    """How many rows there are, or the sum of their weights (..., 1)."""
+    return float(y.shape[-2]) if weight is None else xp.sum(weight, axis=-1, keepdims=True)

@@ -4,7 +4,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .trainer import Trainer, _Plan
+    from .trainer import Plan, Trainer
 
 STEPS_BETWEEN_COPIES = 64
 
@@ -24,15 +24,16 @@ class Rollback:
     So a step costs nothing more, and yet the step and the last good weights are found exactly.
     """
 
-    def __init__(self, trainer: "Trainer", plan: "_Plan") -> None:
+    def __init__(self, trainer: "Trainer", plan: "Plan") -> None:
         self.trainer, self.plan = trainer, plan
         self.good = self.newest = self._copy()
 
     def _copy(self) -> tuple[int, Any]:
-        copy = self.trainer._copy
-        state = self.trainer.state
-        slots = tuple(copy(slot) for slot in state.slots)
-        return self.trainer.step, state._replace(flat=copy(state.flat), slots=slots)
+        return self.trainer.step, self.trainer.copy_state()
+
+    def renew(self) -> None:
+        """Take the state, which is known to be good, as the one to go back to."""
+        self.good = self.newest = self._copy()
 
     def look(self) -> None:
         """Fetch the loss of the epoch so far; raise Diverged if it is not finite (NaN stays in a sum)."""
@@ -55,11 +56,8 @@ class Rollback:
     def _restore(self) -> None:
         trainer = self.trainer
         trainer.step, state = self.good
-        trainer.state = state._replace(
-            flat=trainer._copy(state.flat),
-            slots=tuple(trainer._copy(slot) for slot in state.slots),
-            totals=trainer._zero(state.flat),
-        )
+        trainer.restore_state(state)
+        trainer.state = trainer.state._replace(totals=trainer._zero())
 
     def _go_back(self, bad: int | None = None) -> None:
         """Restore the last good weights; `bad` is the step that met the first bad ones, found where it is not known."""

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import array_api_compat
 
-from mlp_xp.nn import Context, Layer, Layout, Loss
+from mlp_xp.nn import Context, Layer, Layout, Loss, schedules_in
+from mlp_xp.nn.layout import updated
 from mlp_xp.optim import Optimizer
 
 from .metrics import Metric
@@ -18,20 +19,23 @@ Array = Any
 
 
 class Totals(NamedTuple):
-    """Sums over the rows seen since the start of an epoch or evaluation, each a number on the device."""
+    """Sums over the rows seen since the start of an epoch or evaluation, on the device."""
 
     weight: Any = 0.0
     loss: Any = 0.0
-    metrics: tuple[Any, ...] = ()
+    metrics: tuple[tuple[Array, ...], ...] = ()
+    """What each metric keeps."""
 
 
 class State(NamedTuple):
-    """All that a step changes. The next step may overwrite these arrays: keep `Trainer.copy_weights`, not them."""
+    """All that a step changes. The next step may overwrite these arrays: keep `Trainer.copy_state`, not them."""
 
     flat: Array
     """The parameters, see Layout."""
     slots: tuple[Array, ...]
     """The optimizer's arrays, each shaped like `flat`."""
+    buffers: Array
+    """Running statistics and what else the optimizer does not touch; None where the model has none."""
     totals: Totals
 
 
@@ -56,55 +60,82 @@ class Data(NamedTuple):
         return Data(xp.take(self.x, rows, axis=0), xp.take(self.target, rows, axis=0), weight)
 
 
-def training_step(
-    backend: Any,
-    model: Layer,
-    layout: Layout,
-    gaps: tuple[Array, ...],
-    loss: Loss,
-    optimizer: Optimizer,
-    metrics: Sequence[Metric],
-) -> Callable[..., State]:
-    """(state, data, index, key, coefficients) -> state: one update from batch number `index`."""
-    xp = backend.xp
-    update = backend.fuse(optimizer.rule)
+class Settings(NamedTuple):
+    """What a step is told from the host: numbers that change without compiling anything anew, and vectors."""
 
-    def step(state: State, data: Data, index: Any, key: Any, coefficients: tuple[Any, ...]) -> State:
-        x, target, weight, _ = data.batch(xp, index)
-        p = layout.split(xp, state.flat)
-        y, saved = model.forward(xp, p, x, Context(training=True, key=key))
-        value, dy = loss(xp, y, target, weight)
-        gradient = layout.join(xp, model.gradients(xp, p, saved, dy), gaps)
-        totals = add(xp, state.totals, metrics, y, target, weight, value)
-        flat, slots = update(state.flat, gradient, state.slots, coefficients)
-        return State(flat, slots, totals)
+    key: Any = (0, 0)
+    """The randomness of the step, see `mlp_xp.random`."""
+    coefficients: tuple[float, ...] = ()
+    """The optimizer's numbers."""
+    scheduled: tuple[float, ...] = ()
+    """What each schedule among the model's hyper-parameters stands for in this step."""
+    vectors: tuple[Array | None, ...] = ()
+    """The optimizer's numbers that differ between parameters, each shaped like `State.flat`; None for 1."""
+
+
+def training_step(
+    backend: Any, model: Layer, layout: Layout, loss: Loss, optimizer: Optimizer, metrics: Sequence[Metric], like: Array
+) -> Callable[..., State]:
+    """(state, data, index, settings) -> state: one update from batch number `index`; in the dtype of `like`."""
+    xp = backend.xp
+    update = optimizer.build(xp, backend.fuse, layout)
+    backpropagate = backpropagation(xp, model, layout, loss, metrics, like)
+
+    def step(state: State, data: Data, index: Any, settings: Settings) -> State:
+        _, gradient, buffers, totals = backpropagate(state, data.batch(xp, index), settings)
+        flat, slots = update(state.flat, gradient, state.slots, settings.coefficients, settings.vectors)
+        return State(flat, slots, buffers, totals)
 
     return backend.compile(step, donate=(0,))
 
 
+def backpropagation(
+    xp: Any, model: Layer, layout: Layout, loss: Loss, metrics: Sequence[Metric], like: Array
+) -> Callable[..., tuple[Array, Array, Array, Totals]]:
+    """(state, batch, settings) -> the mean loss, its gradient, and what becomes of the state's buffers and totals."""
+    schedules = schedules_in(model)
+    gaps, buffer_gaps = layout.gaps(xp, like), layout.buffers.gaps(xp, like)
+
+    def backpropagate(state: State, batch: Data, settings: Settings) -> tuple[Array, Array, Array, Totals]:
+        x, target, weight, _ = batch
+        p = layout.split(xp, state.flat, state.buffers)
+        scheduled = dict(zip(schedules, settings.scheduled, strict=True))
+        y, saved = model.forward(xp, p, x, Context(training=True, key=settings.key, scheduled=scheduled))
+        value, dy = loss(xp, y, target, weight)
+        gradient = layout.join(xp, model.gradients(xp, p, saved, dy), gaps)
+        totals = add(xp, state.totals, loss, metrics, y, target, weight, value)
+        buffers = state.buffers
+        if buffer_gaps:
+            buffers = layout.buffers.join(xp, updated(p, model.statistics(xp, p, saved)), buffer_gaps)
+        return value, gradient, buffers, totals
+
+    return backpropagate
+
+
 def evaluation_step(
     backend: Any, model: Layer, layout: Layout, loss: Loss, metrics: Sequence[Metric]
-) -> Callable[..., Totals]:
-    """(flat, data, totals) -> totals: loss and metrics of a batch, added to the totals."""
+) -> Callable[..., tuple[Totals, Array]]:
+    """(flat, buffers, data, totals) -> totals with the loss and metrics of a batch added, and the model's outputs."""
     xp = backend.xp
 
-    def step(flat: Array, data: Data, totals: Totals) -> Totals:
-        y, _ = model.forward(xp, layout.split(xp, flat), data.x, Context())
+    def step(flat: Array, buffers: Array, data: Data, totals: Totals) -> tuple[Totals, Array]:
+        y, _ = model.forward(xp, layout.split(xp, flat, buffers), data.x, Context())
         value, _ = loss(xp, y, data.target, data.weight)
-        return add(xp, totals, metrics, y, data.target, data.weight, value)
+        return add(xp, totals, loss, metrics, y, data.target, data.weight, value), y
 
     return backend.compile(step)
 
 
 def prediction_step(backend: Any, model: Layer, layout: Layout) -> Callable[..., Array]:
-    """(flat, x) -> y, without randomness."""
+    """(flat, buffers, x) -> y, without randomness."""
     xp = backend.xp
-    return backend.compile(lambda flat, x: model.forward(xp, layout.split(xp, flat), x, Context())[0])
+    return backend.compile(lambda flat, buffers, x: model.forward(xp, layout.split(xp, flat, buffers), x, Context())[0])
 
 
 def add(
     xp: Any,
     totals: Totals,
+    loss: Loss,
     metrics: Sequence[Metric],
     y: Array,
     target: Array,
@@ -112,16 +143,17 @@ def add(
     value: Array,
 ) -> Totals:
     """The totals with one more batch, whose mean loss is `value`."""
-    rows = float(y.shape[-2]) if weight is None else xp.sum(weight, axis=-1)
+    mass = loss.mass(xp, y, target, weight)
+    by_batches = [metric for metric in metrics if metric.by_batches]
     measured = tuple(
-        total + metric(xp, y, target, weight) for total, metric in zip(totals.metrics, metrics, strict=True)
+        metric.update(xp, kept, y, target, weight) for kept, metric in zip(totals.metrics, by_batches, strict=True)
     )
-    return Totals(totals.weight + rows, totals.loss + value * rows, measured)
+    return Totals(totals.weight + mass, totals.loss + value * mass, measured)
 
 
-def zero_totals(xp: Any, metrics: Sequence[Metric], example: Array) -> Totals:
-    """Totals of nothing, in the dtype and on the device of `example`."""
-    device = array_api_compat.device(example)
+def zero_totals(xp: Any, metrics: Sequence[Metric], like: Array, outputs: int) -> Totals:
+    """Totals of nothing, for a model with so many outputs, in the dtype and on the device of `like`."""
+    device = array_api_compat.device(like)
     # An array for each: a compiled step may take them over, which it can do with a buffer only once.
-    weight, loss, *measured = (xp.zeros((), dtype=example.dtype, device=device) for _ in range(2 + len(metrics)))
-    return Totals(weight, loss, tuple(measured))
+    weight, loss = (xp.zeros((), dtype=like.dtype, device=device) for _ in range(2))
+    return Totals(weight, loss, tuple(metric.start(xp, like, outputs) for metric in metrics if metric.by_batches))

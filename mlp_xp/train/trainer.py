@@ -7,16 +7,18 @@ from time import perf_counter
 from typing import Any
 
 from mlp_xp import backends, random
-from mlp_xp.nn import Layer, Layout, Loss, ShapeError
+from mlp_xp.nn import Layer, Layout, Loss, ShapeError, schedules_in
+from mlp_xp.nn.layout import Vector
 from mlp_xp.optim import Adam, Optimizer
 
 from . import inputs
 from .callbacks import Callback, ProgressBar
+from .full_batch import FullBatchStep
 from .history import History
 from .interrupt import DeferredInterrupt
 from .metrics import Metric
 from .rollback import Rollback
-from .step import Data, State, Totals, evaluation_step, prediction_step, training_step, zero_totals
+from .step import Data, Settings, State, Totals, evaluation_step, prediction_step, training_step, zero_totals
 
 Array = Any
 EVALUATION_ROWS = 4096
@@ -48,6 +50,7 @@ class Trainer:
         metrics: Sequence[Metric] = (),
     ) -> None:
         self._parts = checked(model, loss, optimizer or Adam(), metrics)
+        self._optimizer = self._parts[2]
         self.backend = backends.select(backend)
         dtype = getattr(dtype, "__name__", str(dtype)).removeprefix("torch.")
         if dtype not in ("float32", "float64"):
@@ -62,18 +65,26 @@ class Trainer:
         self.step = self.epoch = 0
         self.stop = False
         """Set by a callback to end fit."""
+        self._plan: Plan | None = None
+        self._outputs = 0
 
         shared = (self.backend, model, self.layout)
         xp = self.backend.xp
         with self.backend.scope():
-            example = xp.zeros((0,), dtype=getattr(xp, dtype), device=self.backend.device)
-            self._gaps = self.layout.gaps(xp, example)
-            self._training_step = training_step(*shared, self._gaps, loss, self.optimizer, self.metrics)
+            like = self._like = xp.zeros((0,), dtype=getattr(xp, dtype), device=self.backend.device)
+            step: Any = FullBatchStep if self.optimizer.full_batch else training_step
+            self._training_step = step(*shared, loss, self.optimizer, self.metrics, like)
             self._evaluation_step = evaluation_step(*shared, loss, self.metrics)
             self._prediction_step = prediction_step(*shared)
-            flat = self._pack(self.layout.initial(seed))
-            slots = tuple(xp.zeros_like(flat) for _ in self.optimizer.slot_names)
-            self.state = State(flat, slots, self._zero(flat))
+            self._schedules = schedules_in(model)
+            self._vectors = tuple(
+                None if values is None else self.layout.spread(xp, values, like)
+                for values in self.optimizer.multipliers(self.layout)
+            )
+            flat, buffers = self._pack(self.layout.initial(seed))
+            self.state = State(flat, self.optimizer.start(xp, flat), buffers, Totals())
+        self.adapted = not model.adapts
+        """Has `adapt` been called, where the model asks for it?"""
 
     # What is compiled into the steps cannot be exchanged afterwards.
 
@@ -87,31 +98,42 @@ class Trainer:
 
     @property
     def optimizer(self) -> Optimizer:
-        return self._parts[2]
+        return self._optimizer
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
         return self._parts[3]
 
-    # Parameters by name, on the host
+    @property
+    def finished(self) -> str:
+        """Why an optimizer that knows when it is done (LBFGS) has ended the last fit; empty where it has not."""
+        return getattr(self._training_step, "finished", "")
+
+    # Parameters and buffers by name, on the host
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """A copy of every parameter by its name, such as "0.weight", as NumPy arrays."""
-        return self.named(self.state.flat)
+        """A copy of every parameter and buffer by its name, such as "0.weight", as NumPy arrays.
+
+        With an optimizer that averages (EMA, SWA, Lookahead, ASGD) these are the weights that are trained;
+        `inference_parameters` are the averages, with which evaluate and predict compute.
+        """
+        return self._named(self.state.flat)
 
     @parameters.setter
     def parameters(self, values: dict[str, Any]) -> None:
-        """Replace all parameters; names and shapes must be those that `parameters` gives."""
-        expected = {entry.name: entry.parameter.shape for entry in self.layout.entries}
-        if set(values) != set(expected):
-            raise KeyError(f"expected parameters named {sorted(expected)}, got {sorted(values)}")
-        for name, shape in expected.items():
-            given = tuple(getattr(values[name], "shape", ()))
-            if given != shape:
-                raise ShapeError(f"parameter {name!r} has shape {shape}, got {given or type(values[name]).__name__}")
+        """Replace all parameters and buffers; names and shapes must be those that `parameters` gives."""
         with self.backend.scope():
-            self.state = self.state._replace(flat=self._pack(values))
+            flat, buffers = self._pack(self._fitting(values, self._entries))
+            # Averages start anew from weights that were put in by hand.
+            slots = self.optimizer.start(self.backend.xp, flat) if self.step == 0 else self.state.slots
+            self.state = self.state._replace(flat=flat, buffers=buffers, slots=slots)
+        self.adapted = True
+
+    @property
+    def inference_parameters(self) -> dict[str, Any]:
+        """A copy of the parameters and buffers that evaluate and predict compute with, by name."""
+        return self._named(self._weights)
 
     def named(self, flat: Array) -> dict[str, Any]:
         """A vector shaped like the parameters (or an optimizer's slot) by names, as NumPy arrays of their own."""
@@ -119,22 +141,100 @@ class Trainer:
             parts = self.layout.named(self.backend.xp, flat)
             return {name: self.backend.to_host(part).copy() for name, part in parts.items()}
 
-    def _pack(self, values: dict[str, Any]) -> Array:
-        tree = self.layout.nest(
-            {name: self.backend.from_any(value, self.dtype, name) for name, value in values.items()}
-        )
-        return self.layout.join(self.backend.xp, tree, self._gaps)
+    def flat(self, values: dict[str, Any]) -> Array:
+        """The inverse of `named`: one vector on the device."""
+        with self.backend.scope():
+            beside = dict.fromkeys(entry.name for entry in self.layout.buffers.entries)
+            return self._join(self.layout, self._tree(self._fitting(values, self.layout.entries), beside))
 
-    def copy_weights(self) -> Array:
-        """A copy of the parameters on the device, for `restore_weights`."""
-        return self._copy(self.state.flat)
+    def _named(self, flat: Array) -> dict[str, Any]:
+        with self.backend.scope():
+            buffers = self.layout.buffers.named(self.backend.xp, self.state.buffers)
+            parts = self.layout.named(self.backend.xp, flat) | buffers
+            return {entry.name: self.backend.to_host(parts[entry.name]).copy() for entry in self._entries}
 
-    def restore_weights(self, flat: Array) -> None:
-        self.state = self.state._replace(flat=self._copy(flat))
+    @property
+    def _entries(self) -> tuple[Any, ...]:
+        return *self.layout.entries, *self.layout.buffers.entries
+
+    @property
+    def _weights(self) -> Array:
+        """What evaluate and predict compute with."""
+        return self.optimizer.averaged(self.state.flat, self.state.slots)
+
+    def _pack(self, values: dict[str, Any]) -> tuple[Array, Array]:
+        tree = self._tree(values)
+        buffers = self._join(self.layout.buffers, tree) if self.layout.buffers.entries else None
+        return self._join(self.layout, tree), buffers
+
+    def _fitting(self, values: dict[str, Any], entries: Sequence[Any]) -> dict[str, Any]:
+        """The values, if they are those of the entries; KeyError or ShapeError if not."""
+        expected = {entry.name: entry.parameter.shape for entry in entries}
+        if set(values) != set(expected):
+            raise KeyError(f"expected parameters named {sorted(expected)}, got {sorted(values)}")
+        for name, shape in expected.items():
+            given = tuple(getattr(values[name], "shape", ()))
+            if given != shape:
+                raise ShapeError(f"parameter {name!r} has shape {shape}, got {given or type(values[name]).__name__}")
+        return values
+
+    def _tree(self, values: dict[str, Any], beside: dict[str, None] | None = None) -> dict[str, Any]:
+        """Values by name on the device, as the tree that the model takes; what is `beside` them is left empty."""
+        moved = {name: self.backend.from_any(value, self.dtype, name) for name, value in values.items()}
+        return self.layout.nest(moved | (beside or {}))
+
+    def _join(self, vector: Vector, tree: dict[str, Any]) -> Array:
+        xp = self.backend.xp
+        return vector.join(xp, tree, vector.gaps(xp, self._like))
+
+    def copy_state(self) -> State:
+        """A copy of parameters, buffers and the optimizer's slots on the device, for `restore_state`."""
+        state = self.state
+        slots = tuple(self._copy(slot) for slot in state.slots)
+        return State(self._copy(state.flat), slots, self._copy(state.buffers), Totals())
+
+    def restore_state(self, state: State) -> None:
+        """Go back to what `copy_state` gave; the counters of steps and epochs go on."""
+        totals = self.state.totals
+        self.state = state
+        self.state = self.copy_state()._replace(totals=totals)
 
     def _copy(self, array: Array) -> Array:
         with self.backend.scope():
-            return self.backend.xp.asarray(array, copy=True)
+            return None if array is None else self.backend.xp.asarray(array, copy=True)
+
+    # What comes from the data
+
+    def adapt(self, X: Any) -> None:
+        """Take from the data X what the model asks for before training: `Standardize`, and weights by `LSUV`.
+
+        The first fit does it with its data where it has not been done.
+        """
+        with self.backend.scope():
+            self._adapt(inputs.features(self.backend, X, self.model, self.dtype)[0])
+
+    def _adapt(self, x: Array) -> None:
+        self._refit(self.state.flat, x, before_training=True)
+        self.state = self.state._replace(slots=self.optimizer.start(self.backend.xp, self.state.flat))
+        self.adapted = True
+
+    def refresh_statistics(self, X: Any) -> None:
+        """Measure the running statistics of BatchNorm anew, over all of X at once and with the averaged weights.
+
+        For SWA, whose mean of weights never saw a batch; SWA and EMA leave the statistics of the weights in training.
+        """
+        with self.backend.scope():
+            x, _ = inputs.features(self.backend, X, self.model, self.dtype)
+            self._refit(self._weights, x, before_training=False)
+
+    def _refit(self, flat: Array, x: Array, before_training: bool) -> None:
+        xp = self.backend.xp
+        p = self.layout.split(xp, flat, self.state.buffers)
+        adapted = self.model.adapt(xp, p, x, before_training)
+        if self.layout.buffers.entries:
+            self.state = self.state._replace(buffers=self._join(self.layout.buffers, adapted))
+        if before_training:
+            self.state = self.state._replace(flat=self._join(self.layout, adapted))
 
     # Training
 
@@ -163,6 +263,10 @@ class Trainer:
         the last good ones. TypeError or ValueError for data that does not fit, before anything is changed.
         """
         epochs = inputs.whole("epochs", epochs)
+        if not self.model.differentiable:
+            raise ValueError(
+                "Step has no gradient: train with Sigmoid or Tanh in its place, and put Step in afterwards"
+            )
         callbacks = [*callbacks, *([ProgressBar()] if progress else [])]
         for callback in callbacks:
             if not isinstance(callback, Callback):
@@ -170,7 +274,13 @@ class Trainer:
         with self.backend.scope(), ExitStack() as ending:
             data = self._labelled(X, y, sample_weight)
             validation = None if validation_data is None else self._validation(validation_data)
-            plan = _Plan(self, data, inputs.batch_rows(batch_size, data.x.shape[0]), shuffle)
+            if not self.adapted:
+                self._adapt(data.x)
+            batch = inputs.batch_rows(batch_size, data.x.shape[0], self.model, self.optimizer.full_batch)
+            plan = self._plan = Plan(self, data, batch, shuffle)
+            ending.callback(setattr, self, "_plan", None)
+            if self.optimizer.full_batch:
+                ending.callback(self._training_step.forget)
             self.stop = False
             for callback in callbacks:
                 callback.on_fit_start(self, epochs, plan.steps)
@@ -183,17 +293,17 @@ class Trainer:
                         break
                     for callback in callbacks:
                         callback.on_epoch_end(self, record)
-                    if self.stop:
+                    if self.stop or self.finished:
                         break
         return self.history
 
     def _fit_epoch(
-        self, plan: "_Plan", validation: Data | None, on_step: list[Any], interrupt: DeferredInterrupt
+        self, plan: "Plan", validation: Data | None, on_step: list[Any], interrupt: DeferredInterrupt
     ) -> dict[str, float] | None:
         """One epoch and its record; None if it was left early."""
         start = perf_counter()
         learning_rate = self.optimizer.learning_rate(self.step)
-        self.state = self.state._replace(totals=self._zero(self.state.flat))
+        self.state = self.state._replace(totals=self._zero())
         data = plan.ordered(self.epoch)
         for index in range(plan.steps):
             plan.advance(data, index)
@@ -212,6 +322,22 @@ class Trainer:
         self.history.records.append(record)
         return record
 
+    def _settings(self, draws: bool) -> Settings:
+        """What the next step is told. Python numbers: a NumPy scalar would carry its dtype into the arrays."""
+        step = self.step
+        return Settings(
+            random.key(self.seed, step) if draws else (0, 0),
+            tuple(map(float, self.optimizer.coefficients(step))),
+            tuple(float(schedule(step)) for schedule in self._schedules),
+            self._vectors,
+        )
+
+    def scale_learning_rate(self, factor: float) -> None:
+        """Multiply the learning rate by `factor` from the next step on: what a schedule by feedback does."""
+        self._optimizer = self.optimizer.scaled(factor)
+        if self._plan is not None:
+            self._plan.rollback.renew()  # steps from before are not made again at the new rate
+
     # Using it
 
     def evaluate(self, X: Any, y: Any, *, sample_weight: Any = None) -> dict[str, float]:
@@ -223,7 +349,8 @@ class Trainer:
         """The model's outputs (rows, outputs), such as logits, in the library and on the device of X."""
         with self.backend.scope():
             x, _ = inputs.features(self.backend, X, self.model, self.dtype)
-            parts = [self._prediction_step(self.state.flat, x[rows, ...]) for rows in _chunks(x.shape[0])]
+            weights, buffers = self._weights, self.state.buffers
+            parts = [self._prediction_step(weights, buffers, x[rows, ...]) for rows in _chunks(x.shape[0])]
             y = parts[0] if len(parts) == 1 else self.backend.xp.concat(parts, axis=0)
             return self.backend.like(y, X)
 
@@ -261,7 +388,8 @@ class Trainer:
         return rebuild, (parts, self.backend.word, *contents(self))
 
     def _labelled(self, x: Any, y: Any, weight: Any = None, *, prefix: str = "") -> Data:
-        return inputs.labelled(self.backend, x, y, weight, self.model, self.loss, self.dtype, prefix)
+        data, self._outputs = inputs.labelled(self.backend, x, y, weight, self.model, self.loss, self.dtype, prefix)
+        return data
 
     def _validation(self, data: Sequence[Any]) -> Data:
         if not isinstance(data, tuple | list) or len(data) not in (2, 3):
@@ -269,25 +397,38 @@ class Trainer:
         return self._labelled(*data, prefix="validation ")
 
     def _evaluate(self, data: Data) -> dict[str, float]:
-        totals = self._zero(self.state.flat)
+        totals, outputs = self._zero(), []
+        weights, buffers = self._weights, self.state.buffers
+        at_once = [metric for metric in self.metrics if not metric.by_batches]
         for rows in _chunks(data.x.shape[0]):
             batch = Data(*(None if part is None else part[rows, ...] for part in data))
-            totals = self._evaluation_step(self.state.flat, batch, totals)
-        return self._means(totals)
+            totals, y = self._evaluation_step(weights, buffers, batch, totals)
+            outputs += [y] if at_once else []
+        measured = self._means(totals)
+        if at_once:
+            xp = self.backend.xp
+            y = outputs[0] if len(outputs) == 1 else xp.concat(outputs, axis=0)
+            for metric in at_once:
+                kept = metric.start(xp, self._like, self._outputs)
+                measured[metric.name] = self._result(metric, metric.update(xp, kept, y, data.target, data.weight))
+        return measured
 
-    def _means(self, totals: Totals) -> dict[str, float]:
-        """Fetch totals from the device as means over the rows."""
-        weight = self._number(totals.weight)
-        means = {"loss": self._number(totals.loss) / weight}
-        for metric, total in zip(self.metrics, totals.metrics, strict=True):
-            means[metric.name] = self._number(total) / weight
+    def _means(self, totals: Totals) -> dict[str, Any]:
+        """Fetch the mean loss and the metrics from the device."""
+        means = {"loss": self._number(totals.loss) / self._number(totals.weight)}
+        by_batches = [metric for metric in self.metrics if metric.by_batches]
+        for metric, kept in zip(by_batches, totals.metrics, strict=True):
+            means[metric.name] = self._result(metric, kept)
         return means
+
+    def _result(self, metric: Metric, kept: tuple[Array, ...]) -> Any:
+        return metric.result(tuple(self.backend.to_host(array) for array in kept))
 
     def _number(self, array: Array) -> float:
         return float(self.backend.to_host(array))
 
-    def _zero(self, example: Array) -> Totals:
-        return zero_totals(self.backend.xp, self.metrics, example)
+    def _zero(self) -> Totals:
+        return zero_totals(self.backend.xp, self.metrics, self._like, self._outputs)
 
 
 def checked(
@@ -307,7 +448,7 @@ def checked(
     return model, loss, optimizer, tuple(metrics)
 
 
-class _Plan:
+class Plan:
     """How one fit cuts its data into steps. Every step is a function of its number: it can be made again."""
 
     def __init__(self, trainer: Trainer, data: Data, batch: int, shuffle: bool) -> None:
@@ -335,9 +476,7 @@ class _Plan:
             trainer.state,
             data[is_last],
             0 if is_last else index,
-            random.key(trainer.seed, trainer.step) if self._draws else (0, 0),
-            # Python numbers: a NumPy scalar would carry its dtype into the arrays.
-            tuple(map(float, trainer.optimizer.coefficients(trainer.step))),
+            trainer._settings(self._draws),
         )
         trainer.step += 1
 

@@ -2,6 +2,7 @@
 
 from .boundary import decision_boundary
 from .curves import learning_curves
+from .learning_rates import learning_rates
 from .style import require_matplotlib
 
-__all__ = ["decision_boundary", "learning_curves", "require_matplotlib"]
+__all__ = ["decision_boundary", "learning_curves", "learning_rates", "require_matplotlib"]

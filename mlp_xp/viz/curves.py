@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mlp_xp.train import History
+from mlp_xp.train.history import numbers
 
 from .style import COLOURS, new_figure, save
 
@@ -15,18 +16,19 @@ def learning_curves(
 ) -> None:
     """Draw a panel for each metric into the picture file `path`: training solid, validation dashed.
 
-    `runs` is one history, or several by name to compare.
+    `runs` is one history, or several by name to compare. What is not a number, such as a confusion matrix, is left out.
     """
     named = {"": runs} if isinstance(runs, History) else dict(runs)
-    present = [m for m in metrics if any(m in history.names for history in named.values())]
+    drawable = {name: {column for record in history for column in numbers(record)} for name, history in named.items()}
+    present = [m for m in metrics if any({m, f"val_{m}"} & columns for columns in drawable.values())]
     if not present:
-        raise ValueError(f"none of {', '.join(metrics)} was recorded")
+        raise ValueError(f"none of {', '.join(metrics)} was recorded as a number")
     figure, panels = new_figure(len(present))
     for metric, axes in zip(present, panels, strict=True):
         for number, (name, history) in enumerate(named.items()):
             shown = ((metric, SMOOTH, "training"), (f"val_{metric}", SMOOTHER, "validation"))
             for shade, (column, line, kind) in enumerate(shown):
-                if column in history.names:
+                if column in drawable[name]:
                     colour = COLOURS[(number if len(named) > 1 else shade) % len(COLOURS)]
                     label = f"{name}, {kind}" if name else kind
                     # A single epoch is a point, which a line would not show.

@@ -1,0 +1,147 @@
+"""A step that evaluates the function over all rows as often as its line search asks."""
+
+from collections.abc import Sequence
+from math import inf, isfinite
+from typing import Any, NamedTuple
+
+from mlp_xp.nn import Layer, Layout, Loss
+from mlp_xp.optim import LBFGS
+from mlp_xp.optim.lbfgs import direction, remembered, with_decay
+from mlp_xp.optim.line_search import Trial, strong_wolfe
+
+from .metrics import Metric
+from .step import Data, Settings, State, backpropagation
+
+Array = Any
+
+
+class Point(NamedTuple):
+    """Where a trial has been."""
+
+    state: State
+    """Its parameters, buffers and totals; no slots."""
+    gradient: Array
+    largest: float
+    """The largest element of the gradient, without its sign."""
+    start_slope: float
+    """The slope along the line where it starts."""
+
+
+class FullBatchStep:
+    """(state, data, index, settings) -> state: one iteration of L-BFGS. Takes the arguments of `training_step`.
+
+    Vectors stay on the device; of each function value the host fetches four numbers in one transfer, and nothing else.
+    The randomness of the step is that of every trial in it, so that the line search sees one function. The state that
+    comes back holds what was measured at the accepted point: loss, metrics and running statistics.
+
+    One model at a time: models side by side would each need a line search of their own.
+    """
+
+    def __init__(
+        self,
+        backend: Any,
+        model: Layer,
+        layout: Layout,
+        loss: Loss,
+        optimizer: LBFGS,
+        metrics: Sequence[Metric],
+        like: Array,
+    ) -> None:
+        xp = backend.xp
+        backpropagate = backpropagation(xp, model, layout, loss, metrics, like)
+
+        def trial(state: State, data: Data, settings: Settings, d: Array, start: Array, length: float) -> Any:
+            state = state._replace(flat=state.flat + length * d)
+            value, gradient, buffers, totals = backpropagate(state, data, settings)
+            decay, scale = settings.coefficients[1], settings.vectors[0]
+            value, gradient = with_decay(xp, state.flat, value, gradient, decay, scale)
+            numbers = [value, xp.sum(gradient * d), xp.max(xp.abs(gradient)), xp.sum(start * d)]
+            return state._replace(buffers=buffers, totals=totals), gradient, xp.stack(numbers)
+
+        self.finished = ""
+        """Why the last step was the last one; empty where another may follow."""
+        self._optimizer, self._to_host, self._zeros_like = optimizer, backend.to_host, xp.zeros_like
+        self._eps = float(xp.finfo(like.dtype).eps)
+        self._trial = backend.compile(trial)
+        self._direction = backend.compile(lambda g, slots: direction(xp, g, slots))
+        self._pair = backend.compile(lambda p, start, g, start_g: (p - start, g - start_g))
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of what was found out about the current point, and of the data."""
+        self._known: tuple[Any, ...] = (None, None, None, None, None)
+
+    def __call__(self, state: State, data: Data, index: Any, settings: Settings) -> State:
+        here = self._here(state, data, settings)
+        still = state._replace(totals=here.point.state.totals)
+        self.finished = self._flat(here)
+        if self.finished or not isfinite(here.value):
+            return still
+        slots = state.slots
+        there = self._search(here, state, slots, data, settings)
+        if there.value >= here.value:  # what was remembered may be of no use here
+            slots = tuple(self._zeros_like(slot) for slot in slots)
+            there = self._search(here, state, slots, data, settings)
+        if there.value >= here.value:
+            self.finished = "the line search found nothing lower: as far as rounding lets it tell, this is a minimum"
+            return still
+        point = there.point
+        rise = there.slope - point.start_slope
+        if rise > self._eps * abs(point.start_slope):  # the function curves upwards, beyond rounding
+            pair = self._pair(point.state.flat, state.flat, point.gradient, here.point.gradient)
+            slots = remembered(slots, *pair)
+        state = point.state._replace(slots=slots)
+        self._keep(there, state, data, settings)
+        self.finished = self._flat(there) or self._level(here, there)
+        return state
+
+    def _search(self, here: Trial, state: State, slots: tuple[Array, ...], data: Data, settings: Settings) -> Trial:
+        """The lowest trial along the direction that the slots give; `here` if that does not lead down."""
+        optimizer, start = self._optimizer, here.point.gradient
+        d = self._direction(start, slots)
+
+        def evaluate(length: float) -> Trial:
+            return self._evaluate(state, data, settings, d, start, length)
+
+        first = evaluate(settings.coefficients[0])
+        slope = first.point.start_slope
+        if not -inf < slope < 0:  # NaN too
+            return here
+        conditions = (optimizer.c1, optimizer.c2, optimizer.max_evaluations, self._eps * abs(here.value))
+        return strong_wolfe(evaluate, here._replace(length=0.0, slope=slope), first, *conditions)[0]
+
+    def _evaluate(self, state: State, data: Data, settings: Settings, d: Array, start: Array, length: float) -> Trial:
+        """The function at `length` times d from the state; `start` is the gradient there. The one place that waits."""
+        moved, gradient, numbers = self._trial(state._replace(slots=()), data, settings, d, start, length)
+        value, slope, largest, start_slope = self._to_host(numbers).tolist()
+        return Trial(length, value, slope, Point(moved, gradient, largest, start_slope))
+
+    def _here(self, state: State, data: Data, settings: Settings) -> Trial:
+        """The function at the state: known where the last step has ended there, and nothing has changed since."""
+        *place, told, trial = self._known
+        if place[0] is state.flat and place[1] is state.buffers and place[2] is data and told == _told(settings):
+            return trial
+        zero = self._zeros_like(state.flat)
+        trial = self._evaluate(state, data, settings, zero, zero, 0.0)
+        self._keep(trial, state, data, settings)
+        return trial
+
+    def _keep(self, trial: Trial, state: State, data: Data, settings: Settings) -> None:
+        self._known = (state.flat, state.buffers, data, _told(settings), trial)
+
+    def _flat(self, trial: Trial) -> str:
+        largest, limit = trial.point.largest, self._optimizer.tolerance_gradient
+        return f"no element of the gradient is above tolerance_gradient={limit:g}" if largest <= limit else ""
+
+    def _level(self, here: Trial, there: Trial) -> str:
+        scale, limit = max(abs(here.value), abs(there.value), 1.0), self._optimizer.tolerance_change
+        return (
+            f"the last step gained less than tolerance_change={limit:g}"
+            if here.value - there.value <= limit * scale
+            else ""
+        )
+
+
+def _told(settings: Settings) -> tuple[Any, ...]:
+    """What the function depends on beside the parameters and the data."""
+    return settings.key, settings.scheduled, settings.coefficients[1:]

@@ -1,0 +1,101 @@
+"""Which learning rate? Try ever larger ones, a step each, and look where the loss falls fastest."""
+
+from dataclasses import dataclass
+from math import inf, isfinite
+from typing import Any
+
+from mlp_xp.optim import Exponential
+
+from . import inputs
+from .checkpoint import PARTS, contents, rebuild
+from .trainer import Plan, Trainer
+
+
+@dataclass(frozen=True)
+class LearningRateSearch:
+    """What `find_learning_rate` saw: the rate of each step, the loss of its batch, and that loss smoothed."""
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    smoothed: tuple[float, ...]
+
+    @property
+    def suggestion(self) -> float:
+        """The rate at which the smoothed loss falls fastest over the logarithm of the rate, before its minimum.
+
+        The slope is that of the line through the tenth of all points on either side; the first tenth is left out.
+        """
+        tenth = len(self.rates) // 10
+        half = max(tenth, 1)
+        lowest = min(range(len(self.smoothed)), key=self.smoothed.__getitem__)
+        centres = range(half + tenth, min(lowest + 1, len(self.rates) - half))
+        slopes = {i: sum(k * self.smoothed[i + k] for k in range(-half, half + 1)) for i in centres}
+        return self.rates[min(slopes, key=slopes.__getitem__)] if slopes else self.rates[lowest] / 10
+
+
+def find_learning_rate(
+    trainer: Trainer,
+    X: Any,
+    y: Any,
+    *,
+    lowest: float = 1e-6,
+    highest: float = 10.0,
+    steps: int = 100,
+    batch_size: int | str | None = "auto",
+    sample_weight: Any = None,
+    smoothing: float = 0.9,
+    progress: bool = True,
+) -> LearningRateSearch:
+    """Train a copy of `trainer` with a learning rate that grows from `lowest` to `highest` over `steps` steps.
+
+    The trainer itself stays as it is. The loss of each batch is smoothed by a moving average, corrected for its start;
+    the search ends early when that exceeds 4 times its minimum (Smith, "Cyclical Learning Rates", 2017, section 3.3).
+    Read `suggestion` off the result, or look at `viz.learning_rates`.
+    """
+    from tqdm import tqdm
+
+    if not 0 < lowest < highest < inf:
+        raise ValueError(f"find_learning_rate(lowest={lowest}, highest={highest}): needs 0 < lowest < highest")
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"find_learning_rate(smoothing={smoothing}): must be in [0, 1)")
+    if trainer.optimizer.full_batch:
+        raise ValueError(f"{trainer.optimizer} finds the length of its steps itself")
+    steps = inputs.whole("steps", steps, at_least=3)
+    rate = Exponential(lowest, (highest / lowest) ** (1 / (steps - 1)))
+    copy = _copy(trainer, rate)
+    rates: list[float] = []
+    losses: list[float] = []
+    smoothed: list[float] = []
+    average = 0.0
+    with copy.backend.scope():
+        data = copy._labelled(X, y, sample_weight)
+        if not copy.adapted:
+            copy._adapt(data.x)
+        plan = Plan(copy, data, inputs.batch_rows(batch_size, data.x.shape[0], copy.model), shuffle=True)
+        for step in tqdm(range(steps), "learning rates", unit="step", disable=None if progress else True, delay=1):
+            epoch, index = divmod(step, plan.steps)
+            if index == 0:
+                ordered = plan.ordered(epoch)
+            copy.state = copy.state._replace(totals=copy._zero())
+            plan.advance(ordered, index)
+            loss = copy._means(copy.state.totals)["loss"]
+            if not isfinite(loss):
+                break
+            average = smoothing * average + (1 - smoothing) * loss
+            rates.append(rate(step))
+            losses.append(loss)
+            smoothed.append(average / (1 - smoothing ** (step + 1)))
+            if step > 10 and smoothed[-1] > 4 * min(smoothed):
+                break
+    if len(rates) < 3:
+        raise ValueError(f"the loss is not finite at a learning rate of {rate(len(rates)):g}: give a smaller `lowest`")
+    return LearningRateSearch(tuple(rates), tuple(losses), tuple(smoothed))
+
+
+def _copy(trainer: Trainer, rate: Exponential) -> Trainer:
+    """A trainer with the same weights that starts anew with another learning rate."""
+    parts = {part: getattr(trainer, part) for part in PARTS}
+    parts["optimizer"] = trainer.optimizer.with_learning_rate(rate)
+    tensors, numbers = contents(trainer)
+    weights = {name: tensor for name, tensor in tensors.items() if "/" not in name}  # no slots: they start anew
+    return rebuild(parts, trainer.backend, weights, numbers | {"step": 0, "epoch": 0, "history": []})
