@@ -5,20 +5,39 @@ import json
 import math
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from mlp_xp import backends, nn, optim, train, viz
+from mlp_xp.names import unknown
 
-ACTIVATIONS: dict[str, type[nn.Layer]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
-OPTIMIZERS: dict[str, Callable[[float], optim.Optimizer]] = {
-    "sgd": lambda lr: optim.SGD(lr),
-    "momentum": lambda lr: optim.SGD(lr, momentum=0.9),
-    "nesterov": lambda lr: optim.SGD(lr, momentum=0.9, nesterov=True),
-    "adam": lambda lr: optim.Adam(lr),
+ACTIVATIONS: dict[str, type[nn.Layer]] = {
+    kind.__name__.lower(): kind
+    for kind in (
+        *(nn.Sigmoid, nn.HardSigmoid, nn.LogSigmoid, nn.Tanh, nn.HardTanh, nn.Softsign, nn.ReLU, nn.ReLU6),
+        *(nn.LeakyReLU, nn.PReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.HardSwish, nn.Mish, nn.Softplus),
+    )
+}
+SATURATING = (nn.Sigmoid, nn.HardSigmoid, nn.LogSigmoid, nn.Tanh, nn.HardTanh, nn.Softsign)
+OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
+    kind.__name__.lower(): kind
+    for kind in (
+        *(optim.SGD, optim.Adagrad, optim.Adadelta, optim.RMSprop, optim.Adam, optim.AdamW, optim.Adamax, optim.NAdam),
+        *(optim.RAdam, optim.Lion, optim.LAMB, optim.Rprop, optim.ASGD),
+    )
+} | {
+    "momentum": partial(optim.SGD, momentum=0.9),
+    "nesterov": partial(optim.SGD, momentum=0.9, nesterov=True),
+}
+SCHEDULES: dict[str, Callable[[float, int], optim.Schedule | float]] = {
+    "constant": lambda lr, steps: lr,
+    "cosine": lambda lr, steps: optim.Cosine(lr, steps),
+    "flat-cosine": lambda lr, steps: optim.FlatThenCosine(lr, steps),
+    "one-cycle": lambda lr, steps: optim.OneCycle(lr / 25, lr, lr / 250_000, steps),
 }
 
 
@@ -39,9 +58,32 @@ def options(description: str, example: str, **defaults: Any) -> argparse.Argumen
     parser.add_argument("--backend", default="auto", help="numpy, cupy, cupy:1, torch, torch:cuda:0, jax, ... or auto")
     parser.add_argument("--dtype", default="float32", choices=("float32", "float64"), help="of weights and data")
     parser.add_argument("--layers", type=positive, nargs="*", metavar="N", help="units in each hidden layer")
-    parser.add_argument("--activation", choices=sorted(ACTIVATIONS), help="of the hidden layers")
-    parser.add_argument("--optimizer", choices=sorted(OPTIMIZERS), help="momentum and nesterov are SGD with 0.9")
+    parser.add_argument(
+        "--activation",
+        type=one_of(ACTIVATIONS),
+        metavar="NAME",
+        help="of the hidden layers, any of mlp_xp.nn, such as gelu",
+    )
+    parser.add_argument("--dropout", type=float, default=0.0, metavar="RATE", help="after every hidden layer")
+    parser.add_argument("--input-dropout", type=float, default=0.0, metavar="RATE", help="of the inputs")
+    parser.add_argument(
+        "--optimizer",
+        type=one_of(OPTIMIZERS),
+        metavar="NAME",
+        help="any of mlp_xp.optim, such as adamw; momentum and nesterov are SGD with 0.9",
+    )
     parser.add_argument("--lr", type=float, help="learning rate")
+    parser.add_argument(
+        "--schedule",
+        type=one_of(SCHEDULES),
+        default="constant",
+        metavar="NAME",
+        help=f"of the learning rate over all epochs: {', '.join(SCHEDULES)}",
+    )
+    parser.add_argument("--weight-decay", type=float, default=0.0, metavar="WD", help="of the weights, not the biases")
+    parser.add_argument(
+        "--max-norm", type=float, metavar="NORM", help="of the incoming weights of each unit, met after every step"
+    )
     parser.add_argument("--batch-size", type=batch_size, help="rows in a batch, or 'all'")
     parser.add_argument("--epochs", type=positive, help="passes over the training data")
     parser.add_argument("--seed", type=int, default=0, help="decides weights, shuffles and splits")
@@ -50,6 +92,17 @@ def options(description: str, example: str, **defaults: Any) -> argparse.Argumen
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.set_defaults(**defaults)
     return parser
+
+
+def one_of(known: Mapping[str, Any]) -> Callable[[str], str]:
+    """The type of an option that takes a name: one that is not known is refused with the nearest that is."""
+
+    def name(text: str) -> str:
+        if text.lower() not in known:
+            raise argparse.ArgumentTypeError(unknown("name", text, sorted(known)))
+        return text.lower()
+
+    return name
 
 
 def positive(text: str) -> int:
@@ -63,21 +116,32 @@ def batch_size(text: str) -> int | None:
     return None if text == "all" else positive(text)
 
 
-def multilayer(inputs: int, hidden: Sequence[int], outputs: int, activation: str) -> nn.Sequential:
-    """Linear layers with the activation between them; weights start as suits the activation."""
-    init = nn.HeNormal() if activation == "relu" else nn.GlorotNormal()
-    layers: list[nn.Layer] = []
-    for fan_in, fan_out in zip([inputs, *hidden], [*hidden, outputs], strict=True):
-        layers += [nn.Linear(fan_in, fan_out, weight_init=init), ACTIVATIONS[activation]()]
-    return nn.Sequential(*layers[:-1])
+def multilayer(args: argparse.Namespace, inputs: int, outputs: int, *, standardize: bool = False) -> nn.Sequential:
+    """Linear layers with the activation and dropout between them, as the options say; weights start as suits both."""
+    activation = ACTIVATIONS[args.activation]
+    init: nn.Initializer = nn.GlorotNormal() if issubclass(activation, SATURATING) else nn.HeNormal()
+    if activation is nn.SELU:
+        init = nn.LeCunNormal()  # with it a deep net normalises itself
+    layers: list[nn.Layer] = [nn.Standardize(inputs)] if standardize else []
+    layers += [nn.Dropout(args.input_dropout)] if args.input_dropout else []
+    width = inputs
+    for units in args.layers:
+        layers += [nn.Linear(width, units, weight_init=init), activation()]
+        layers += [nn.Dropout(args.dropout)] if args.dropout else []
+        width = units
+    return nn.Sequential(*layers, nn.Linear(width, outputs, weight_init=init))
 
 
-def new_trainer(args: argparse.Namespace, model: nn.Layer, loss: nn.Loss) -> train.Trainer:
-    """A trainer with what the options say."""
+def new_trainer(args: argparse.Namespace, model: nn.Layer, loss: nn.Loss, rows: int) -> train.Trainer:
+    """A trainer for a training set of so many rows, with what the options say."""
+    steps = args.epochs * -(-rows // (args.batch_size or rows))
+    more: dict[str, Any] = {"weight_decay": args.weight_decay} if args.weight_decay else {}
+    if args.max_norm is not None:
+        more["constraints"] = {"*.weight": optim.MaxNorm(args.max_norm)}
     return train.Trainer(
         model,
         loss,
-        OPTIMIZERS[args.optimizer](args.lr),
+        OPTIMIZERS[args.optimizer](SCHEDULES[args.schedule](args.lr, steps), **more),
         backend=args.backend,
         dtype=args.dtype,
         seed=args.seed,

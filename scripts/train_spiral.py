@@ -8,6 +8,8 @@ from common import Run, multilayer, new_trainer, options, prepare, run_script, w
 
 from mlp_xp import data, nn, train, viz
 
+ROWS = 300
+
 # Known accuracies of the experiment: learning rate -> {epoch: (training, test)}
 REFERENCE = {
     0.2: {100: (0.6133, 0.6033), 500: (0.7767, 0.7700), 1000: (0.8767, 0.8600)},
@@ -40,8 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.reference:
         reference(args)
         return
-    trainer = new_trainer(args, multilayer(2, args.layers, 3, args.activation), nn.SoftmaxCrossEntropy())
-    run = new_run(args, trainer)
+    run = new_run(args, new_trainer(args, multilayer(args, 2, 3), nn.SoftmaxCrossEntropy(), ROWS))
     run.fit()
     finish(run)
 
@@ -66,8 +67,9 @@ def reference(args: argparse.Namespace) -> None:
     histories, table, wrong = {}, {}, []
     for rate, known in REFERENCE.items():
         model = nn.Sequential(nn.Linear(2, 10), nn.ReLU(), nn.Linear(10, 3))
-        args.optimizer, args.lr = "sgd", rate
-        run = new_run(args, new_trainer(args, model, nn.SoftmaxCrossEntropy()), args.out and args.out / f"lr-{rate:g}")
+        args.optimizer, args.lr, args.schedule = "sgd", rate, "constant"
+        trainer = new_trainer(args, model, nn.SoftmaxCrossEntropy(), ROWS)
+        run = new_run(args, trainer, args.out and args.out / f"lr-{rate:g}")
         run.trainer.parameters = reference_weights()
         accuracies = {}
         for epoch, expected in known.items():

@@ -4,7 +4,6 @@ import numpy as np
 from common import Run, multilayer, new_trainer, options, run_script
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from sklearn.model_selection import train_test_split
-from sklearn.preprocessing import StandardScaler
 
 from mlp_xp import data, nn, train
 
@@ -28,10 +27,9 @@ def main(argv: list[str] | None = None) -> None:
     X_train, X_val, y_train, y_val = train_test_split(
         X_rest, y_rest, test_size=0.15, stratify=y_rest, random_state=args.seed
     )
-    scaler = StandardScaler().fit(X_train)
-    X_train, X_val, X_test = (scaler.transform(part) for part in (X_train, X_val, X_test))
 
-    trainer = new_trainer(args, multilayer(30, args.layers, 2, args.activation), nn.SoftmaxCrossEntropy())
+    model = multilayer(args, 30, 2, standardize=True)
+    trainer = new_trainer(args, model, nn.SoftmaxCrossEntropy(), len(X_train))
     run = Run(args, trainer, (X_train, y_train), (X_test, y_test), validation=(X_val, y_val))
     stopping = train.EarlyStopping(patience=20)
     run.fit([stopping])
@@ -45,8 +43,6 @@ def main(argv: list[str] | None = None) -> None:
         "recall": float(recall),
         "f1": float(f1),
         "confusion_matrix": confusion.tolist(),
-        # What a patient's 30 numbers go through before the model: (x - mean) / scale
-        "scaler": {"mean": scaler.mean_.tolist(), "scale": scaler.scale_.tolist()},
     }
     run.save()
     run.report()

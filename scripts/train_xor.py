@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     if problem not in PROBLEMS:
         parser.error(f"--data {problem}: choose xor or and")
     X, y = PROBLEMS[problem]()
-    trainer = new_trainer(args, multilayer(2, args.layers, 1, args.activation), nn.SigmoidBinaryCrossEntropy())
+    trainer = new_trainer(args, multilayer(args, 2, 1), nn.SigmoidBinaryCrossEntropy(), len(X))
     run = Run(args, trainer, (X, y), (X, y))
     run.fit()
     finish(run, X, y, problem, threshold=0.0, output="logit")

@@ -179,6 +179,22 @@ def test_logits_of_a_thousand_give_a_finite_log_loss(backend: backends.Backend) 
     assert measure(backend, train.LogLoss(), y, (y > 0) * 1.0, dtype="float32") == 0.0
 
 
+def test_a_class_that_is_ruled_out_costs_nothing_unless_it_is_the_true_one(backend: backends.Backend) -> None:
+    y, labels = np.resize([-np.inf, 1.0, 1.0], (ROWS, 3)), np.resize(np.array([1, 2], np.int32), ROWS)
+    assert measure(backend, train.LogLoss(), y, labels) == pytest.approx(np.log(2), rel=1e-15)
+    assert measure(backend, train.LogLoss(), y, 0 * labels) == np.inf
+
+
+def test_given_probabilities_of_0_and_1_are_bounded_as_in_scikit_learn() -> None:
+    y, labels = np.resize([[0.0, 1.0], [1.0, 0.0]], (ROWS, 2)), np.resize(np.array([1, 0], np.int32), ROWS)
+    for true in (labels, 1 - labels):
+        expected = sklearn_metrics.log_loss(true, y)
+        assert 0 < expected < 40
+        assert measure(backends.select("numpy"), train.LogLoss(from_logits=False), y, true) == pytest.approx(
+            expected, rel=1e-9, abs=0
+        )
+
+
 def test_logits_rank_where_probabilities_would_all_be_1(backend: backends.Backend) -> None:
     y = np.linspace(50, 60, ROWS)[:, None]
     target = (y > 55) * 1.0
@@ -237,7 +253,7 @@ def test_a_metric_is_named_by_what_it_measures() -> None:
 # Through a trainer
 
 rng = np.random.default_rng(2)
-X, X_VAL = rng.normal(size=(90, 3)), rng.normal(size=(50, 3))
+X, X_VAL = rng.normal(size=(90, 3)), rng.normal(size=(45, 3))
 LABELS, LABELS_VAL = (np.digitize(x @ [1.0, -1.0, 0.5], [-0.5, 0.7]) for x in (X, X_VAL))
 OF_CLASSES = {
     "accuracy": (train.Accuracy(), lambda m, t, z, w: m.accuracy_score(t, z.argmax(1), sample_weight=w)),
@@ -264,10 +280,10 @@ def fit(trainer: train.Trainer, **more: Any) -> train.History:
 
 
 def test_a_trainer_measures_the_same(backend: backends.Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlp_xp.train.trainer.EVALUATION_ROWS", 40)
+    monkeypatch.setattr("mlp_xp.train.trainer.EVALUATION_ROWS", 45)
     trainer = new(backend, rate=0.0)  # every batch sees the same weights
     weight = rng.uniform(0, 2, 90)
-    record = fit(trainer, sample_weight=weight, batch_size=32).records[-1]
+    record = fit(trainer, sample_weight=weight, batch_size=30, epochs=1).records[-1]
     evaluated = trainer.evaluate(X, LABELS, sample_weight=weight)
     for name, (_, expected) in OF_CLASSES.items():
         on_training = expected(sklearn_metrics, LABELS, trainer.predict(X), weight)

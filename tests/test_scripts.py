@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import SCRIPTS
 
-from mlp_xp import data, train
+from mlp_xp import data, nn, optim, train
 
 COMMON = {
     *("backend", "device", "dtype", "seed", "epochs", "seconds"),
@@ -78,18 +78,15 @@ def test_spiral_and_its_reference(tmp_path: Path) -> None:
 
 def test_wdbc(tmp_path: Path) -> None:
     shown = run("train_wdbc.py", "--backend", "numpy", "--out", str(tmp_path)).stdout
-    metrics = assert_complete(tmp_path, {"best_epoch", "precision", "recall", "f1", "confusion_matrix", "scaler"})
+    metrics = assert_complete(tmp_path, {"best_epoch", "precision", "recall", "f1", "confusion_matrix"})
     assert float(str(metrics["test_accuracy"])) > 0.93
     confusion = np.array(metrics["confusion_matrix"])
     assert confusion.sum() == 114 and np.trace(confusion) / 114 == pytest.approx(metrics["test_accuracy"])
     assert "taken for benign" in shown
-    # The saved model and scaler suffice to predict.
+    # The saved model carries its scaling: it takes a patient's numbers as they are.
     X, y = data.wdbc()
-    scaler = metrics["scaler"]
-    assert isinstance(scaler, dict)
     model = train.Trainer.load(tmp_path / "model.safetensors", backend="numpy")
-    right = model.predict((X - scaler["mean"]) / scaler["scale"]).argmax(1) == y
-    assert right.mean() > 0.96
+    assert (model.predict(X).argmax(1) == y).mean() > 0.96
 
 
 def test_wdbc_is_right_for_96_of_100_patients_on_average(tmp_path: Path) -> None:
@@ -112,16 +109,54 @@ def mnist_folder() -> str:
 def test_mnist(tmp_path: Path) -> None:
     small = ["--layers", "32", "--epochs", "1", "--batch-size", "256", "--backend", "numpy"]
     run("train_mnist.py", *small, "--data", mnist_folder(), "--out", str(tmp_path))
-    metrics = assert_complete(tmp_path, {"data", "parameters", "confusion_matrix"})
+    metrics = assert_complete(tmp_path, {"data", "preset", "parameters", "confusion_matrix"})
     assert metrics["parameters"] == 784 * 32 + 32 + 32 * 10 + 10
     assert float(str(metrics["test_accuracy"])) > 0.85
+
+
+def test_a_preset_is_a_published_net_and_other_options_change_it(tmp_path: Path) -> None:
+    small = ["--layers", "24", "16", "--epochs", "1", "--backend", "numpy", "--quiet", "--data", mnist_folder()]
+    run("train_mnist.py", "--preset", "dropout", *small, "--out", str(tmp_path))
+    trainer = train.Trainer.load(tmp_path / "model.safetensors", backend="numpy")
+    linear = [nn.Linear(784, 24), nn.Linear(24, 16)]
+    hidden = [layer for each in linear for layer in (each, nn.ReLU(), nn.Dropout(0.5))]
+    assert trainer.model == nn.Sequential(nn.Dropout(0.2), *hidden, nn.Linear(16, 10))
+    rate = optim.Cosine(0.1, 469)
+    assert trainer.optimizer == optim.SGD(rate, 0.9, True, constraints={"*.weight": optim.MaxNorm(3.0)})
+    for name, value in trainer.parameters.items():
+        if name.endswith("weight"):
+            assert (np.linalg.norm(value, axis=0) <= 3.0 * (1 + 1e-6)).all()
+
+
+def test_options_choose_from_the_whole_catalogue(tmp_path: Path) -> None:
+    chosen = ["--activation", "gelu", "--dropout", "0.1", "--optimizer", "adamw", "--schedule", "one-cycle"]
+    chosen += ["--weight-decay", "0.1", "--epochs", "20"]
+    run("train_wdbc.py", *chosen, "--backend", "numpy", "--quiet", "--out", str(tmp_path))
+    trainer = train.Trainer.load(tmp_path / "model.safetensors", backend="numpy")
+    steps = 20 * 13
+    assert trainer.optimizer == optim.AdamW(optim.OneCycle(0.003 / 25, 0.003, 0.003 / 250_000, steps), weight_decay=0.1)
+    assert trainer.model == nn.Sequential(
+        nn.Standardize(30), nn.Linear(30, 8), nn.GELU(), nn.Dropout(0.1), nn.Linear(8, 2)
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--activation", "geluu"], "argument --activation: unknown name 'geluu'; did you mean 'gelu'?"),
+        (["--optimizer", "adma"], "did you mean 'adam'?"),
+        (["--schedule", "cosin"], "did you mean 'cosine'?"),
+    ],
+)
+def test_a_name_that_is_not_known_is_refused_with_the_nearest_that_is(arguments: list[str], message: str) -> None:
+    assert message in run("train_xor.py", *arguments, expect=2).stderr
 
 
 @pytest.mark.parametrize("script", ["train_xor.py", "train_spiral.py", "train_wdbc.py", "train_mnist.py"])
 def test_help_shows_every_shared_option_and_an_example(script: str) -> None:
     shown = run(script, "--help").stdout
-    shared = "backend dtype layers activation optimizer lr batch-size epochs seed data out quiet"
-    assert all(f"--{option}" in shown for option in shared.split())
+    shared = "backend dtype layers activation dropout input-dropout optimizer lr schedule weight-decay max-norm"
+    assert all(f"--{option}" in shown for option in f"{shared} batch-size epochs seed data out quiet".split())
     assert f"example:\n  python scripts/{script}" in shown
 
 

@@ -28,7 +28,7 @@ class LBFGS(Optimizer):
     """
 
     lr: Value = 1.0
-    history: int = 10
+    history: int = 20
     _: KW_ONLY
     weight_decay: Value = 0.0
     decay_multipliers: Mapping[str, float] | tuple[tuple[str, float], ...] = ()

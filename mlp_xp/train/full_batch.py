@@ -27,6 +27,22 @@ class Point(NamedTuple):
     """The slope along the line where it starts."""
 
 
+class Known(NamedTuple):
+    """A function value, and what it is the value at."""
+
+    flat: Array
+    buffers: Array
+    data: Data
+    settings: Settings
+    trial: Trial
+
+    def holds(self, state: State, data: Data, settings: Settings) -> bool:
+        """Is it still the value? Asks for the same arrays, not for the same numbers: those are on the device."""
+        same = self.flat is state.flat and self.buffers is state.buffers and self.data is data
+        then, now = ((s.key, s.scheduled, s.coefficients[1:]) for s in (self.settings, settings))
+        return same and then == now
+
+
 class FullBatchStep:
     """(state, data, index, settings) -> state: one iteration of L-BFGS. Takes the arguments of `training_step`.
 
@@ -69,12 +85,12 @@ class FullBatchStep:
 
     def forget(self) -> None:
         """Let go of what was found out about the current point, and of the data."""
-        self._known: tuple[Any, ...] = (None, None, None, None, None)
+        self._known: Known | None = None
 
     def __call__(self, state: State, data: Data, index: Any, settings: Settings) -> State:
         here = self._here(state, data, settings)
         still = state._replace(totals=here.point.state.totals)
-        self.finished = self._flat(here)
+        self.finished = self._end(here)
         if self.finished or not isfinite(here.value):
             return still
         slots = state.slots
@@ -91,8 +107,8 @@ class FullBatchStep:
             pair = self._pair(point.state.flat, state.flat, point.gradient, here.point.gradient)
             slots = remembered(slots, *pair)
         state = point.state._replace(slots=slots)
-        self._keep(there, state, data, settings)
-        self.finished = self._flat(there) or self._level(here, there)
+        self._known = Known(state.flat, state.buffers, data, settings, there)
+        self.finished = self._end(there, here)
         return state
 
     def _search(self, here: Trial, state: State, slots: tuple[Array, ...], data: Data, settings: Settings) -> Trial:
@@ -118,30 +134,19 @@ class FullBatchStep:
 
     def _here(self, state: State, data: Data, settings: Settings) -> Trial:
         """The function at the state: known where the last step has ended there, and nothing has changed since."""
-        *place, told, trial = self._known
-        if place[0] is state.flat and place[1] is state.buffers and place[2] is data and told == _told(settings):
-            return trial
-        zero = self._zeros_like(state.flat)
-        trial = self._evaluate(state, data, settings, zero, zero, 0.0)
-        self._keep(trial, state, data, settings)
-        return trial
+        if self._known is None or not self._known.holds(state, data, settings):
+            zero = self._zeros_like(state.flat)
+            trial = self._evaluate(state, data, settings, zero, zero, 0.0)
+            self._known = Known(state.flat, state.buffers, data, settings, trial)
+        return self._known.trial
 
-    def _keep(self, trial: Trial, state: State, data: Data, settings: Settings) -> None:
-        self._known = (state.flat, state.buffers, data, _told(settings), trial)
-
-    def _flat(self, trial: Trial) -> str:
-        largest, limit = trial.point.largest, self._optimizer.tolerance_gradient
-        return f"no element of the gradient is above tolerance_gradient={limit:g}" if largest <= limit else ""
-
-    def _level(self, here: Trial, there: Trial) -> str:
-        scale, limit = max(abs(here.value), abs(there.value), 1.0), self._optimizer.tolerance_change
-        return (
-            f"the last step gained less than tolerance_change={limit:g}"
-            if here.value - there.value <= limit * scale
-            else ""
-        )
-
-
-def _told(settings: Settings) -> tuple[Any, ...]:
-    """What the function depends on beside the parameters and the data."""
-    return settings.key, settings.scheduled, settings.coefficients[1:]
+    def _end(self, now: Trial, before: Trial | None = None) -> str:
+        """Why no iteration is to follow."""
+        optimizer = self._optimizer
+        if now.point.largest <= optimizer.tolerance_gradient:
+            return f"no element of the gradient is above tolerance_gradient={optimizer.tolerance_gradient:g}"
+        if before is not None:
+            scale = max(abs(before.value), abs(now.value), 1.0)
+            if before.value - now.value <= optimizer.tolerance_change * scale:
+                return f"the last step gained no more than tolerance_change={optimizer.tolerance_change:g}"
+        return ""

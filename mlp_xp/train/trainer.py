@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -76,6 +77,11 @@ class Trainer:
             self._training_step = step(*shared, loss, self.optimizer, self.metrics, like)
             self._evaluation_step = evaluation_step(*shared, loss, self.metrics)
             self._prediction_step = prediction_step(*shared)
+            self._at_once = [
+                (metric, self.backend.compile(partial(metric.update, xp)))
+                for metric in self.metrics
+                if not metric.by_batches
+            ]
             self._schedules = schedules_in(model)
             self._vectors = tuple(
                 None if values is None else self.layout.spread(xp, values, like)
@@ -399,18 +405,17 @@ class Trainer:
     def _evaluate(self, data: Data) -> dict[str, float]:
         totals, outputs = self._zero(), []
         weights, buffers = self._weights, self.state.buffers
-        at_once = [metric for metric in self.metrics if not metric.by_batches]
         for rows in _chunks(data.x.shape[0]):
             batch = Data(*(None if part is None else part[rows, ...] for part in data))
             totals, y = self._evaluation_step(weights, buffers, batch, totals)
-            outputs += [y] if at_once else []
+            outputs += [y] if self._at_once else []
         measured = self._means(totals)
-        if at_once:
+        if self._at_once:
             xp = self.backend.xp
             y = outputs[0] if len(outputs) == 1 else xp.concat(outputs, axis=0)
-            for metric in at_once:
+            for metric, update in self._at_once:
                 kept = metric.start(xp, self._like, self._outputs)
-                measured[metric.name] = self._result(metric, metric.update(xp, kept, y, data.target, data.weight))
+                measured[metric.name] = self._result(metric, update(kept, y, data.target, data.weight))
         return measured
 
     def _means(self, totals: Totals) -> dict[str, Any]:
