@@ -323,6 +323,13 @@ METRICS: dict[str, MetricCase] = {
 }
 
 
+CONSTRAINTS: dict[str, optim.Constraint] = {
+    "MaxNorm": optim.MaxNorm(1.2),
+    "UnitNorm": optim.UnitNorm(),
+    "NonNegative": optim.NonNegative(),
+}
+
+
 def without_case(module: Any, base: type, cases: dict[str, Any]) -> set[str]:
     """The public subclasses of `base` in `module` that no case is named after."""
     public = {
