@@ -144,7 +144,7 @@ def test_options_choose_from_the_whole_catalogue(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--activation", "geluu"], "argument --activation: unknown name 'geluu'; did you mean 'gelu'?"),
-        (["--optimizer", "adma"], "did you mean 'adam'?"),
+        (["--optimizer", "adm"], "did you mean 'adam'?"),
         (["--schedule", "cosin"], "did you mean 'cosine'?"),
     ],
 )

@@ -22,7 +22,7 @@ class LBFGS(Optimizer):
     scikit-learn's alpha is a weight_decay of alpha / rows.
 
     `fit` makes one iteration an epoch, and ends when no element of the gradient is above `tolerance_gradient`, when an
-    iteration gains no more than `tolerance_change` max(|f|, |f'|, 1), or when the line search finds nothing lower;
+    iteration gains less than `tolerance_change` max(|f|, |f'|, 1), or when the line search finds nothing lower;
     `trainer.finished` then says which. A line search takes at most `max_evaluations` function values, and tries
     a = `lr` first; `c1` and `c2` are its conditions (see `line_search.strong_wolfe`).
     """

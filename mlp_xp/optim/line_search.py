@@ -43,7 +43,8 @@ def strong_wolfe(
         finite = isfinite(trial.value) and isfinite(trial.slope)
         if finite and trial.value < best.value:
             best = trial
-        if not finite or trial.value > start.value + c1 * trial.length * start.slope or trial.value >= low.value:
+        enough = trial.value <= start.value + c1 * trial.length * start.slope
+        if not finite or not enough or (low is not start and trial.value >= low.value):
             high = trial if finite else Trial(trial.length, inf, nan)
         elif abs(trial.slope) <= c2 * abs(start.slope):
             return trial, True
@@ -55,7 +56,7 @@ def strong_wolfe(
         width = abs(high.length - low.length)
         if left == 0 or width * abs(low.slope) <= noise:
             break
-        # Interpolation alone may move one end only, in ever smaller steps: halve where a bracket shrinks too slowly.
+        # Interpolation alone may move one end only, in ever smaller steps: halve a bracket that shrinks too slowly.
         slowly, widths = width > 0.5 * widths[0], (widths[1], width)
         if width == inf:
             length = _beyond(previous, low)
@@ -77,7 +78,7 @@ def _between(low: Trial, high: Trial, halve: bool) -> float:
     """A step between the two: to the minimum of the cubic, but not too close to an end."""
     near, far = sorted((low.length, high.length))
     length = None if halve else cubic_minimum(low, high)
-    margin = 0.1 * (far - near)
+    margin = 0.01 * (far - near)
     return near + 0.5 * (far - near) if length is None else min(max(length, near + margin), far - margin)
 
 

@@ -88,17 +88,17 @@ class FullBatchStep:
         self._known: Known | None = None
 
     def __call__(self, state: State, data: Data, index: Any, settings: Settings) -> State:
-        here = self._here(state, data, settings)
+        here = self._here(state, data, settings)._replace(length=0.0)
         still = state._replace(totals=here.point.state.totals)
         self.finished = self._end(here)
         if self.finished or not isfinite(here.value):
             return still
         slots = state.slots
         there = self._search(here, state, slots, data, settings)
-        if there.value >= here.value:  # what was remembered may be of no use here
+        if there.length == 0:  # what was remembered may be of no use here
             slots = tuple(self._zeros_like(slot) for slot in slots)
             there = self._search(here, state, slots, data, settings)
-        if there.value >= here.value:
+        if there.length == 0:
             self.finished = "the line search found nothing lower: as far as rounding lets it tell, this is a minimum"
             return still
         point = there.point
@@ -124,7 +124,7 @@ class FullBatchStep:
         if not -inf < slope < 0:  # NaN too
             return here
         conditions = (optimizer.c1, optimizer.c2, optimizer.max_evaluations, self._eps * abs(here.value))
-        return strong_wolfe(evaluate, here._replace(length=0.0, slope=slope), first, *conditions)[0]
+        return strong_wolfe(evaluate, here._replace(slope=slope), first, *conditions)[0]
 
     def _evaluate(self, state: State, data: Data, settings: Settings, d: Array, start: Array, length: float) -> Trial:
         """The function at `length` times d from the state; `start` is the gradient there. The one place that waits."""
@@ -147,6 +147,6 @@ class FullBatchStep:
             return f"no element of the gradient is above tolerance_gradient={optimizer.tolerance_gradient:g}"
         if before is not None:
             scale = max(abs(before.value), abs(now.value), 1.0)
-            if before.value - now.value <= optimizer.tolerance_change * scale:
-                return f"the last step gained no more than tolerance_change={optimizer.tolerance_change:g}"
+            if before.value - now.value < optimizer.tolerance_change * scale:
+                return f"the last step gained less than tolerance_change={optimizer.tolerance_change:g}"
         return ""

@@ -262,7 +262,8 @@ class Trainer:
         X (rows, features) and y (rows,) or (rows, outputs) are lists, data frames, NumPy arrays, or arrays of any
         library with DLPack; data on the host is moved to the device once. validation_data is (X, y) or
         (X, y, sample_weight). batch_size None takes all rows at once. `progress` shows a bar on a terminal when it
-        takes longer than a second.
+        takes longer than a second. With LBFGS an epoch is one iteration over all rows, and a fit that gets no further
+        ends early: `finished` says why.
 
         Ctrl-C ends it after the current step and raises KeyboardInterrupt; history, step and weights are kept (the best
         weights where EarlyStopping restores them). `Diverged` when the loss is no longer finite; the weights are then
