@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
+from itertools import accumulate, chain
+from math import isfinite, prod
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -320,8 +322,12 @@ class Trainer:
                 return None
             if index % STEPS_BETWEEN_LOOKS == STEPS_BETWEEN_LOOKS - 1:
                 plan.rollback.look()
-        plan.rollback.look_at_the_end()
-        record = {"epoch": self.epoch + 1, **self._means(self.state.totals)}
+        if not self.optimizer.full_batch:  # which goes nowhere that the loss is not finite: it has looked
+            plan.rollback.look_at_the_end()
+        means = self._means(self.state.totals)
+        if not isfinite(means["loss"]):
+            plan.rollback.look_at_the_end()
+        record = {"epoch": self.epoch + 1, **means}
         if validation is not None:
             record |= {f"val_{name}": value for name, value in self._evaluate(validation).items()}
         self.epoch += 1
@@ -416,19 +422,29 @@ class Trainer:
             y = outputs[0] if len(outputs) == 1 else xp.concat(outputs, axis=0)
             for metric, update in self._at_once:
                 kept = metric.start(xp, self._like, self._outputs)
-                measured[metric.name] = self._result(metric, update(kept, y, data.target, data.weight))
+                measured[metric.name] = metric.result(tuple(self._fetch(update(kept, y, data.target, data.weight))))
         return measured
 
     def _means(self, totals: Totals) -> dict[str, Any]:
         """Fetch the mean loss and the metrics from the device."""
-        means = {"loss": self._number(totals.loss) / self._number(totals.weight)}
+        weight, loss, *kept = self._fetch([totals.weight, totals.loss, *chain(*totals.metrics)])
+        means = {"loss": float(loss) / float(weight)}
         by_batches = [metric for metric in self.metrics if metric.by_batches]
-        for metric, kept in zip(by_batches, totals.metrics, strict=True):
-            means[metric.name] = self._result(metric, kept)
+        for metric, on_device in zip(by_batches, totals.metrics, strict=True):
+            mine, kept = kept[: len(on_device)], kept[len(on_device) :]
+            means[metric.name] = metric.result(tuple(mine))
         return means
 
-    def _result(self, metric: Metric, kept: tuple[Array, ...]) -> Any:
-        return metric.result(tuple(self.backend.to_host(array) for array in kept))
+    def _fetch(self, arrays: Sequence[Array]) -> list[Any]:
+        """Small arrays from the device to the host, in one transfer."""
+        xp = self.backend.xp
+        host = self.backend.to_host(xp.concat([xp.reshape(array, (-1,)) for array in arrays]))
+        sizes = [prod(array.shape) for array in arrays]
+        starts = [0, *accumulate(sizes)]
+        return [
+            host[start : start + size].reshape(tuple(array.shape))
+            for array, start, size in zip(arrays, starts, sizes, strict=False)
+        ]
 
     def _number(self, array: Array) -> float:
         return float(self.backend.to_host(array))
