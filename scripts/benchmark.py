@@ -341,7 +341,7 @@ def check(case: Case, entrants: Sequence[Entrant]) -> None:
     thousands of terms are rounded in their own order by each library: hence more than a few eps are allowed.
     """
     numpy = _entrant_of(backends.select("numpy"))
-    exact = replace(case, dtype="float64", eps=1e-100, net=replace(case.net, steps=CHECK_STEPS))
+    exact = replace(case, dtype="float64", eps=1e-30, net=replace(case.net, steps=CHECK_STEPS))
     expected: dict[Case, Weights] = {}
     for entrant in entrants:
         if not entrant.learns or entrant.make is None or entrant.name == numpy.name:
