@@ -151,6 +151,18 @@ def test_values_and_gradients_are_those_of_pytorch(case: LossCase, weight: Any) 
     assert_close(dy, y.grad.numpy(), factor=32, dtype=np.float64)
 
 
+@all_losses
+def test_the_gradient_is_jax_grad_of_the_value(get_backend: Any, case: LossCase) -> None:
+    ours, jax = get_backend("jax"), pytest.importorskip("jax")
+    y = outputs(case)
+    with ours.scope():
+        target = ours.from_host(case.target, None if case.target.dtype.kind == "i" else "float64")
+        weight = ours.from_host(WEIGHTS, "float64")
+        slope = jax.grad(lambda y: case.loss(ours.xp, y, target, weight)[0])(ours.from_host(y))
+    _, dy = call(backends.select("numpy"), case.loss, y, case.target, WEIGHTS)
+    assert_close(dy, np.asarray(slope), factor=32, dtype=np.float64)
+
+
 @pytest.mark.parametrize("target", ["labels", "soft"])
 @pytest.mark.parametrize("class_weight", [None, (1.0, 0.5, 0.0, 3.0)], ids=["equal", "class weights"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
