@@ -3,30 +3,23 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from .by_feature import ByFeature
 from .initializers import Constant, Zeros
-from .layer import Array, Context, Layer, Parameter, Parameters, ShapeError
+from .layer import Array, Context, Parameter, Parameters, ShapeError
 
 ONES = Constant(1.0)
 
 
 @dataclass(frozen=True)
-class Normalization(Layer):
-    """What the three have in common: a number of features, and eps > 0 under the root."""
+class Normalization(ByFeature):
+    """What the three have in common: eps > 0 under the root."""
 
-    features: int
     eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        kind = type(self).__name__
-        if not hasattr(self.features, "__index__") or self.features < 1:
-            raise ShapeError(f"{kind}({self.features}): give a whole number of features")
+        super().__post_init__()
         if not 0 < self.eps < 1:
-            raise ValueError(f"{kind}(eps={self.eps}): must be above 0 and below 1")
-
-    def output_features(self, features: Any) -> Any:
-        if features not in (None, self.features):
-            raise ShapeError(f"{type(self).__name__}({self.features}) expects {self.features} features, got {features}")
-        return self.features
+            raise ValueError(f"{type(self).__name__}(eps={self.eps}): must be above 0 and below 1")
 
     def _parameter(self, init: Any, trainable: bool = True) -> Parameter:
         return Parameter((1, self.features), init, self.features, self.features, decays=False, trainable=trainable)

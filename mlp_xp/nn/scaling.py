@@ -3,27 +3,14 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from .by_feature import ByFeature
 from .initializers import Constant, Initializer, Zeros
-from .layer import Array, Context, Layer, Parameter, Parameters, ShapeError
+from .layer import Array, Context, Parameter, Parameters
 from .normalization import moments
 
 
 @dataclass(frozen=True)
-class _ByFeature(Layer):
-    features: int
-
-    def __post_init__(self) -> None:
-        if not hasattr(self.features, "__index__") or self.features < 1:
-            raise ShapeError(f"{type(self).__name__}({self.features}): give a whole number of features")
-
-    def output_features(self, features: Any) -> Any:
-        if features not in (None, self.features):
-            raise ShapeError(f"{type(self).__name__}({self.features}) expects {self.features} features, got {features}")
-        return self.features
-
-
-@dataclass(frozen=True)
-class Scale(_ByFeature):
+class Scale(ByFeature):
     """y = x weight, feature by feature: a diagonal Linear.   weight: (..., 1, features)
 
     dx = dy weight,   dweight = sum over the batch of dy x
@@ -46,7 +33,7 @@ class Scale(_ByFeature):
 
 
 @dataclass(frozen=True)
-class Standardize(_ByFeature):
+class Standardize(ByFeature):
     """y = (x - mean) / scale,   dx = dy / scale,   with the mean and standard deviation of the training data.
 
     They are taken from the data of the first fit, or by `Trainer.adapt`, stay as they are, and are saved with the
