@@ -136,45 +136,6 @@ def test_predict_answers_in_the_library_and_on_the_device_of_what_it_is_given(ge
     np.testing.assert_array_equal(trainer.predict(X.tolist()), expected)
 
 
-def test_no_transfer_inside_a_step(get_backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a pretended device everything by which numbers could leave the device raises while a step runs."""
-    backend = get_backend("strict:device1")
-    trainer = new(backend)
-    array = type(backend.from_host(X))
-    ways_out = ["__array__", "__bool__", "__complex__", "__dlpack__", "__float__", "__index__", "__int__", "to_device"]
-    step, steps = trainer._training_step, []
-
-    def forbidden(*_: Any, **__: Any) -> Any:
-        raise AssertionError("the step took a number off the device")
-
-    def watched(*args: Any) -> Any:
-        with monkeypatch.context() as patch:
-            for name in ways_out:
-                patch.setattr(array, name, forbidden)
-            patch.setattr(type(backend), "to_host", forbidden)
-            patch.setattr(type(backend), "from_host", forbidden)
-            steps.append(1)
-            return step(*args)
-
-    trainer._training_step = watched
-    fit(trainer, epochs=2, sample_weight=np.ones(90))
-    assert len(steps) == 6
-
-
-def test_a_step_that_takes_a_number_off_the_device_is_found(get_backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = get_backend("strict:device1")
-
-    class Leaky(nn.MeanSquaredError):
-        def __call__(self, xp: Any, y: Any, target: Any, weight: Any = None) -> Any:
-            value, dy = super().__call__(xp, y, target, weight)
-            return value, dy * float(value)
-
-    monkeypatch.setattr(type(backend.from_host(X)), "__float__", lambda self: 1 / 0)
-    trainer = train.Trainer(nn.Linear(3, 1), Leaky(), backend=backend)
-    with pytest.raises(ZeroDivisionError):
-        trainer.fit(X, Y.astype(float), epochs=1, progress=False)
-
-
 def test_later_epochs_and_new_learning_rates_compile_nothing(get_backend: Any) -> None:
     traced = []
 
