@@ -596,3 +596,115 @@ def test_parameters_are_set_by_name_and_shape() -> None:
         trainer.parameters = {"weight": values["0.weight"]}
     with pytest.raises(ValueError, match=r"parameter '0\.bias' has shape \(1, 16\), got \(16,\)"):
         trainer.parameters = values | {"0.bias": np.zeros(16)}
+
+
+# Optimizers that start anew, and averages
+
+
+@pytest.mark.parametrize("wrapper", [optim.EMA, optim.SWA, optim.Lookahead])
+def test_an_average_put_around_a_trained_optimizer_starts_from_the_trained_weights(
+    tmp_path: Path, wrapper: Any
+) -> None:
+    trainer = new()
+    fit(trainer, epochs=10)
+    trainer.save(tmp_path / "model")
+    loaded = train.Trainer.load(tmp_path / "model", backend="numpy", optimizer=wrapper(trainer.optimizer))
+    np.testing.assert_array_equal(loaded.predict(X), trainer.predict(X))
+    assert (loaded.step, loaded.began) == (trainer.step, trainer.step)
+    fit(loaded, epochs=1)
+    assert loaded.evaluate(X, Y)["loss"] < 1.2 * trainer.evaluate(X, Y)["loss"]
+
+
+def test_another_optimizer_starts_anew_with_its_corrections_and_schedules(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Linear(16, 2))
+    trainer = new(model=model, optimizer=optim.SGD(0.1))
+    fit(trainer, epochs=10)
+    trainer.save(tmp_path / "model")
+    other = optim.Adam(optim.Warmup(optim.Constant(0.01), 10))
+    loaded = train.Trainer.load(tmp_path / "model", backend="numpy", optimizer=other)
+    fresh = new(model=model, optimizer=other)
+    fresh.parameters = trainer.parameters
+    for each in (loaded, fresh):
+        each.fit(X, Y, epochs=5, batch_size=None, progress=False)
+    for name, value in fresh.parameters.items():
+        np.testing.assert_array_equal(loaded.parameters[name], value)
+    assert loaded.history["learning_rate"][-5:] == fresh.history["learning_rate"]
+    loaded.save(tmp_path / "again")
+    again = train.Trainer.load(tmp_path / "again", backend="numpy")
+    for each in (loaded, again):
+        each.fit(X, Y, epochs=2, batch_size=None, progress=False)
+    np.testing.assert_array_equal(again.predict(X), loaded.predict(X))
+
+
+@pytest.mark.parametrize("wrapper", [optim.EMA, optim.SWA, optim.Lookahead])
+def test_parameters_put_in_by_hand_reach_predict_and_restart_the_averages(wrapper: Any) -> None:
+    trainer = new(optimizer=wrapper(optim.Adam(0.01)))
+    fit(trainer, epochs=3)
+    trainer.parameters = {name: np.zeros_like(value) for name, value in trainer.parameters.items()}
+    np.testing.assert_array_equal(trainer.predict(X), np.zeros((len(X), 2)))
+    fit(trainer, epochs=3)
+    assert 0 < max(np.abs(value).max() for value in trainer.inference_parameters.values()) < 0.2
+
+
+def test_nothing_is_changed_by_a_fit_that_is_refused() -> None:
+    model = nn.Sequential(nn.Standardize(3), nn.Linear(3, 1))
+    for wrong in ({"batch_size": 10**6}, {"metrics": [train.TopKAccuracy(1)]}):
+        metrics = wrong.pop("metrics", [])
+        trainer = train.Trainer(model, nn.MeanSquaredError(), backend="numpy", metrics=metrics)
+        before = trainer.parameters
+        with pytest.raises(ValueError, match=r"larger than the data|has one output"):
+            trainer.fit(X, X[:, 0], progress=False, **wrong)
+        assert not trainer.adapted
+        np.testing.assert_array_equal(trainer.parameters["0.mean"], before["0.mean"])
+
+
+def test_rows_that_do_not_count_have_no_mean_loss() -> None:
+    loss = nn.SoftmaxCrossEntropy(class_weight=(0.0, 1.0))
+    trainer = train.Trainer(nn.Linear(3, 2), loss, backend="numpy")
+    assert np.isnan(trainer.evaluate(X, np.zeros(len(X), int))["loss"])
+
+
+class Blow(train.Callback):
+    """Makes the weights infinite within an epoch, and stops."""
+
+    def on_step(self, trainer: train.Trainer) -> None:
+        if trainer.step == 5:
+            trainer.scale_learning_rate(1e300)
+        trainer.stop = trainer.step == 6
+
+
+def test_a_fit_that_is_stopped_does_not_leave_weights_that_are_not_numbers() -> None:
+    trainer = train.Trainer(nn.Linear(3, 1), nn.MeanSquaredError(), optim.SGD(0.01), backend="numpy")
+    with pytest.raises(train.Diverged):
+        trainer.fit(X, X[:, 0], epochs=4, batch_size=45, callbacks=[Blow()], progress=False)
+    assert np.isfinite(weights(trainer)).all() and trainer.step == 5
+
+
+def test_a_rate_that_is_scaled_where_training_blows_up_does_not_hide_the_last_good_weights() -> None:
+    x, y = np.full((4, 1), 1e3), np.zeros((4, 1))
+    trainer = train.Trainer(nn.Linear(1, 1), nn.MeanSquaredError(), optim.SGD(1e30), backend="numpy", dtype="float64")
+    plateau = train.ReduceOnPlateau("loss", factor=0.9, patience=0)
+    with pytest.raises(train.Diverged):
+        trainer.fit(x, y, epochs=50, batch_size=None, callbacks=[plateau], progress=False)
+    assert np.isfinite(trainer.evaluate(x, y)["loss"])
+
+
+def test_buffers_that_overflow_are_found_too() -> None:
+    model = nn.Sequential(nn.BatchNorm(3), nn.Linear(3, 2))
+    trainer = train.Trainer(model, nn.SoftmaxCrossEntropy(), backend="numpy")
+    with pytest.raises(train.Diverged):
+        trainer.fit(X * [1, 1e25, 1], Y, progress=False)
+
+
+def test_a_state_of_another_optimizer_is_refused() -> None:
+    with pytest.raises(ValueError, match="another model or optimizer"):
+        new(optimizer=optim.SGD(0.1)).restore_state(new(optimizer=optim.Adam()).copy_state())
+
+
+def test_a_single_callback_needs_no_list_and_a_negative_factor_is_refused(tmp_path: Path) -> None:
+    trainer = new()
+    fit(trainer, callbacks=train.EarlyStopping("loss"))
+    with pytest.raises(ValueError, match="finite number of at least 0"):
+        trainer.scale_learning_rate(-1.0)
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        fit(trainer, callbacks=train.CSVLog(tmp_path / "none" / "log.csv"))

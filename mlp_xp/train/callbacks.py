@@ -52,14 +52,15 @@ class EarlyStopping(Callback):
     """Stop when `monitor` has not improved by more than `min_delta` for `patience` epochs; restore the best weights.
 
     `monitor` is a column of the history. Less is better for a loss; a metric says itself which way is better. With
-    `restore_best` the weights at the end of a fit are those of the best epoch, also after an error or Ctrl-C.
+    `restore_best` the weights at the end of a fit are those of the best epoch, also after an error or Ctrl-C. Every fit
+    starts anew: what an earlier one reached is not compared.
     """
 
     def __init__(
         self, monitor: str = "val_loss", patience: int = 10, min_delta: float = 0.0, restore_best: bool = True
     ) -> None:
-        if patience < 1:
-            raise ValueError(f"EarlyStopping(patience={patience}): wait at least 1 epoch")
+        if not isinstance(patience, int) or patience < 1:
+            raise ValueError(f"EarlyStopping(patience={patience!r}): wait at least 1 epoch")
         self.monitor, self.patience, self.min_delta, self.restore_best = monitor, patience, min_delta, restore_best
         self.best_epoch: int | None = None
         self.best: float | None = None
@@ -114,6 +115,8 @@ class CSVLog(Callback):
         self.path = Path(path)
 
     def on_fit_start(self, trainer: "Trainer", epochs: int, steps_per_epoch: int) -> None:
+        if not self.path.parent.is_dir():
+            raise FileNotFoundError(f"CSVLog cannot write {self.path}: there is no folder {self.path.parent}")
         trainer.history.save_csv(self.path)  # a path that cannot be written fails here, not after the first epoch
         self._names = trainer.history.names
 

@@ -24,25 +24,29 @@ def contents(trainer: "Trainer") -> tuple[dict[str, Any], dict[str, Any]]:
     tensors = trainer.parameters
     for name, slot in zip(trainer.optimizer.slot_names, trainer.state.slots, strict=True):
         tensors |= {f"optimizer.{name}/{parameter}": part for parameter, part in trainer.named(slot).items()}
-    numbers = {name: getattr(trainer, name) for name in ("dtype", "seed", "step", "epoch", "adapted")}
+    numbers = {name: getattr(trainer, name) for name in ("dtype", "seed", "step", "began", "epoch", "adapted")}
     return tensors, numbers | {"history": trainer.history.records}
 
 
 def rebuild(
     parts: dict[str, Any], backend: str | backends.Backend, tensors: dict[str, Any], numbers: dict[str, Any]
 ) -> "Trainer":
-    """A trainer that has reached what `contents` gave; slots of another optimizer start anew."""
+    """A trainer that has reached what `contents` gave; an optimizer whose slots are not all there starts anew."""
     from .trainer import Trainer
 
     trainer = Trainer(**parts, backend=backend, dtype=numbers["dtype"], seed=numbers["seed"])
-    slots = []
+    trainer.parameters = {key: value for key, value in tensors.items() if "/" not in key}
+    slots, began = [], numbers["began"]
     for name, fresh in zip(trainer.optimizer.slot_names, trainer.state.slots, strict=True):
         prefix = f"optimizer.{name}/"
         found = {key.removeprefix(prefix): tensors[key] for key in tensors if key.startswith(prefix)}
         slots.append(trainer.flat(found) if found else fresh)
-    trainer.parameters = {key: value for key, value in tensors.items() if "/" not in key}
+        began = began if found else numbers["step"]
+    if began == numbers["step"]:
+        slots = list(trainer.state.slots)
     trainer.state = trainer.state._replace(slots=tuple(slots))
     trainer.step, trainer.epoch, trainer.history = numbers["step"], numbers["epoch"], History(numbers["history"])
+    trainer.began = began
     trainer.adapted = numbers["adapted"]
     return trainer
 

@@ -14,7 +14,8 @@ def features(backend: Any, x: Any, model: Layer, dtype: str, name: str = "X") ->
     shape = tuple(x.shape)
     if x.ndim < 2:
         raise ShapeError(
-            f"{name} must have shape (rows, features), got {shape}; reshape it, for example `{name}.reshape(-1, 1)`"
+            f"{name} must have shape (rows, features), got {shape}; reshape it: `{name}.reshape(1, -1)` is one row, "
+            f"`{name}.reshape(-1, 1)` one feature"
         )
     if x.shape[0] == 0:
         raise ValueError(f"{name} is empty: shape {shape}")
@@ -33,7 +34,10 @@ def features(backend: Any, x: Any, model: Layer, dtype: str, name: str = "X") ->
             f"{name} contains NaN or infinity (in {dtype}); remove those rows or fill them in, for example with "
             f"scikit-learn's SimpleImputer"
         )
-    model.check(xp, x)
+    try:
+        model.check(xp, x)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
     return x, outputs
 
 
@@ -75,6 +79,12 @@ def whole(name: str, value: Any, at_least: int = 1, hint: str = "") -> int:
     if number < at_least:
         raise ValueError(f"{name}={value!r}: give a whole number of at least {at_least}{hint and ', '}{hint}")
     return number
+
+
+def trainable(model: Layer) -> None:
+    """ValueError for a model that has no gradient."""
+    if not model.differentiable:
+        raise ValueError("Step has no gradient: train with Sigmoid or Tanh in its place, and put Step in afterwards")
 
 
 def batch_rows(batch_size: int | str | None, rows: int, model: Layer, full_batch: bool = False) -> int:

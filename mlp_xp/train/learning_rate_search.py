@@ -58,6 +58,9 @@ def find_learning_rate(
         raise ValueError(f"find_learning_rate(lowest={lowest}, highest={highest}): needs 0 < lowest < highest")
     if not 0 <= smoothing < 1:
         raise ValueError(f"find_learning_rate(smoothing={smoothing}): must be in [0, 1)")
+    inputs.trainable(trainer.model)
+    if not all(isinstance(number, int | float) for number in (lowest, highest, smoothing)):
+        raise TypeError("find_learning_rate: lowest, highest and smoothing are numbers")
     if trainer.optimizer.full_batch:
         raise ValueError(f"{trainer.optimizer} finds the length of its steps itself")
     steps = inputs.whole("steps", steps, at_least=3)
@@ -78,17 +81,19 @@ def find_learning_rate(
                 ordered = plan.ordered(epoch)
             copy.state = copy.state._replace(totals=copy._zero())
             plan.advance(ordered, index)
+            if copy._number(copy.state.totals.weight) == 0:
+                continue  # no row of this batch counts
             loss = copy._means(copy.state.totals)["loss"]
             if not isfinite(loss):
                 break
             average = smoothing * average + (1 - smoothing) * loss
             rates.append(rate(step))
             losses.append(loss)
-            smoothed.append(average / (1 - smoothing ** (step + 1)))
-            if step > 10 and smoothed[-1] > 4 * min(smoothed):
+            smoothed.append(average / (1 - smoothing ** len(rates)))
+            if len(rates) > 10 and smoothed[-1] > 4 * min(smoothed):
                 break
     if len(rates) < 3:
-        raise ValueError(f"the loss is not finite at a learning rate of {rate(len(rates)):g}: give a smaller `lowest`")
+        raise ValueError(f"the loss is not finite at a learning rate of {rate(step):g}: give a smaller `lowest`")
     return LearningRateSearch(tuple(rates), tuple(losses), tuple(smoothed))
 
 
@@ -98,4 +103,4 @@ def _copy(trainer: Trainer, rate: Exponential) -> Trainer:
     parts["optimizer"] = trainer.optimizer.with_learning_rate(rate)
     tensors, numbers = contents(trainer)
     weights = {name: tensor for name, tensor in tensors.items() if "/" not in name}  # no slots: they start anew
-    return rebuild(parts, trainer.backend, weights, numbers | {"step": 0, "epoch": 0, "history": []})
+    return rebuild(parts, trainer.backend, weights, numbers | {"step": 0, "began": 0, "epoch": 0, "history": []})

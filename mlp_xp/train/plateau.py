@@ -15,7 +15,8 @@ class ReduceOnPlateau(Callback):
     An improvement is one by more than the share `threshold` of the best value. What is watched is the column itself,
     or, with `smoothing` > 0, its moving average  s <- smoothing s + (1 - smoothing) value,  which noise does not fool.
     After a reduction `cooldown` epochs are not counted; the rate does not fall below `lowest`. Without smoothing this
-    is torch.optim.lr_scheduler.ReduceLROnPlateau in its relative mode.
+    is torch.optim.lr_scheduler.ReduceLROnPlateau in its relative mode. It starts anew with every fit, but what it has
+    reduced stays, also in a file.
     """
 
     def __init__(
@@ -37,9 +38,10 @@ class ReduceOnPlateau(Callback):
             ("cooldown", cooldown, 0, inf),
             ("lowest", lowest, 0.0, inf),
         ):
-            if not low <= value < high:
-                limits = f"at least {low:g}" + (f" and below {high:g}" if high < inf else "")
-                raise ValueError(f"ReduceOnPlateau({name}={value!r}): must be {limits}")
+            if not isinstance(value, int | float) or not low <= value < high or (name == "factor" and value == 0):
+                limits = f"at least {low:g}" if name != "factor" else "above 0"
+                limits += f" and below {high:g}" if high < inf else ""
+                raise ValueError(f"ReduceOnPlateau({name}={value!r}): must be a number {limits}")
         self.monitor, self.factor, self.patience, self.smoothing = monitor, factor, patience, smoothing
         self.threshold, self.cooldown, self.lowest = threshold, cooldown, lowest
 
@@ -67,6 +69,6 @@ class ReduceOnPlateau(Callback):
 
     def _reduce(self, trainer: "Trainer") -> None:
         self._waited, self._resting = 0, self.cooldown
-        rate = trainer.optimizer.learning_rate(trainer.step)
+        rate = trainer.learning_rate
         if rate > self.lowest:
             trainer.scale_learning_rate(max(self.factor, self.lowest / rate))

@@ -32,7 +32,7 @@ class Rollback:
         return self.trainer.step, self.trainer.copy_state()
 
     def renew(self) -> None:
-        """Take the state, which is known to be good, as the one to go back to."""
+        """Take the state, which somebody has put in, as the one to go back to."""
         self.good = self.newest = self._copy()
 
     def look(self) -> None:
@@ -44,10 +44,10 @@ class Rollback:
             self.good, self.newest = self.newest, self._copy()
 
     def look_at_the_end(self) -> None:
-        """After the last step of an epoch nothing has used the weights yet: look at them too."""
+        """After the last step of an epoch nothing has used weights and buffers yet: look at them too."""
         self.look()
-        xp, flat = self.trainer.backend.xp, self.trainer.state.flat
-        if not bool(xp.all(xp.isfinite(flat))):
+        xp, state = self.trainer.backend.xp, self.trainer.state
+        if not all(bool(xp.all(xp.isfinite(each))) for each in (state.flat, state.buffers) if each is not None):
             self._go_back(bad=self.trainer.step + 1)
 
     def _finite(self) -> bool:
@@ -78,8 +78,11 @@ class Rollback:
         kept = f"those after step {trainer.step}, the last with a finite loss"
         if bad - 1 == plan.first_step:
             kept = "those from before"
+        trainer._optimizer = plan.in_force(bad - 1)
+        advice = "Scale the inputs"
+        if not trainer.optimizer.full_batch:
+            rate = trainer.optimizer.learning_rate(bad - 1 - trainer.began)
+            advice = f"Lower the learning rate (it was {rate:g}), or scale the inputs"
         raise Diverged(
-            f"the loss became NaN or infinite at step {bad} ({where}); the weights are {kept}. Lower the learning rate "
-            f"(it was {trainer.optimizer.learning_rate(bad - 1):g}), or scale the inputs",
-            bad,
+            f"the loss became NaN or infinite at step {bad} ({where}); the weights are {kept}. {advice}", bad
         )

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import accumulate, chain
-from math import isfinite, prod
+from math import inf, isfinite, nan, prod
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -19,7 +19,7 @@ from .callbacks import Callback, ProgressBar
 from .full_batch import FullBatchStep
 from .history import History
 from .interrupt import DeferredInterrupt
-from .metrics import Metric
+from .metrics import Metric, continued, started
 from .rollback import Rollback
 from .step import Data, Settings, State, Totals, evaluation_step, prediction_step, training_step, zero_totals
 
@@ -66,6 +66,8 @@ class Trainer:
             raise ValueError(f"{model} has no parameters to train; add a layer such as nn.Linear")
         self.history = History()
         self.step = self.epoch = 0
+        self.began = 0
+        """The step at which the optimizer's slots began: its schedules and corrections count from there."""
         self.stop = False
         """Set by a callback to end fit."""
         self._plan: Plan | None = None
@@ -80,7 +82,7 @@ class Trainer:
             self._evaluation_step = evaluation_step(*shared, loss, self.metrics)
             self._prediction_step = prediction_step(*shared)
             self._at_once = [
-                (metric, self.backend.compile(partial(metric.update, xp)))
+                (metric, self.backend.compile(partial(continued, xp, metric, loss)))
                 for metric in self.metrics
                 if not metric.by_batches
             ]
@@ -130,13 +132,17 @@ class Trainer:
 
     @parameters.setter
     def parameters(self, values: dict[str, Any]) -> None:
-        """Replace all parameters and buffers; names and shapes must be those that `parameters` gives."""
+        """Replace all parameters and buffers; names and shapes must be those that `parameters` gives.
+
+        The optimizer starts anew from them: its moments and averages, and the steps that its schedules count.
+        """
         with self.backend.scope():
             flat, buffers = self._pack(self._fitting(values, self._entries))
-            # Averages start anew from weights that were put in by hand.
-            slots = self.optimizer.start(self.backend.xp, flat) if self.step == 0 else self.state.slots
+            slots = self.optimizer.start(self.backend.xp, flat)
             self.state = self.state._replace(flat=flat, buffers=buffers, slots=slots)
-        self.adapted = True
+        self.adapted, self.began = True, self.step
+        if self._plan is not None:
+            self._plan.rollback.renew()
 
     @property
     def inference_parameters(self) -> dict[str, Any]:
@@ -203,6 +209,8 @@ class Trainer:
 
     def restore_state(self, state: State) -> None:
         """Go back to what `copy_state` gave; the counters of steps and epochs go on."""
+        if len(state.slots) != len(self.state.slots) or state.flat.shape != self.state.flat.shape:
+            raise ValueError("the state is that of a trainer with another model or optimizer")
         totals = self.state.totals
         self.state = state
         self.state = self.copy_state()._replace(totals=totals)
@@ -256,7 +264,7 @@ class Trainer:
         sample_weight: Any = None,
         validation_data: Sequence[Any] | None = None,
         shuffle: bool = True,
-        callbacks: Iterable[Callback] = (),
+        callbacks: Callback | Iterable[Callback] = (),
         progress: bool = True,
     ) -> History:
         """Train for `epochs` more epochs; gives the history of all epochs made so far.
@@ -272,10 +280,8 @@ class Trainer:
         the last good ones. TypeError or ValueError for data that does not fit, before anything is changed.
         """
         epochs = inputs.whole("epochs", epochs)
-        if not self.model.differentiable:
-            raise ValueError(
-                "Step has no gradient: train with Sigmoid or Tanh in its place, and put Step in afterwards"
-            )
+        inputs.trainable(self.model)
+        callbacks = [callbacks] if isinstance(callbacks, Callback) else callbacks
         callbacks = [*callbacks, *([ProgressBar()] if progress else [])]
         for callback in callbacks:
             if not isinstance(callback, Callback):
@@ -283,9 +289,10 @@ class Trainer:
         with self.backend.scope(), ExitStack() as ending:
             data = self._labelled(X, y, sample_weight)
             validation = None if validation_data is None else self._validation(validation_data)
+            batch = inputs.batch_rows(batch_size, data.x.shape[0], self.model, self.optimizer.full_batch)
+            self._zero()  # a metric that does not fit the model is refused here, before anything is changed
             if not self.adapted:
                 self._adapt(data.x)
-            batch = inputs.batch_rows(batch_size, data.x.shape[0], self.model, self.optimizer.full_batch)
             plan = self._plan = Plan(self, data, batch, shuffle)
             ending.callback(setattr, self, "_plan", None)
             if self.optimizer.full_batch:
@@ -311,7 +318,7 @@ class Trainer:
     ) -> dict[str, float] | None:
         """One epoch and its record; None if it was left early."""
         start = perf_counter()
-        learning_rate = self.optimizer.learning_rate(self.step)
+        learning_rate = self.learning_rate
         self.state = self.state._replace(totals=self._zero())
         data = plan.ordered(self.epoch)
         for index in range(plan.steps):
@@ -319,6 +326,7 @@ class Trainer:
             for call in on_step:
                 call(self)
             if interrupt.wanted or self.stop:
+                plan.rollback.look_at_the_end()
                 return None
             if index % STEPS_BETWEEN_LOOKS == STEPS_BETWEEN_LOOKS - 1:
                 plan.rollback.look()
@@ -340,16 +348,23 @@ class Trainer:
         step = self.step
         return Settings(
             random.key(self.seed, step) if draws else (0, 0),
-            tuple(map(float, self.optimizer.coefficients(step))),
+            tuple(map(float, self.optimizer.coefficients(step - self.began))),
             tuple(float(schedule(step)) for schedule in self._schedules),
             self._vectors,
         )
 
     def scale_learning_rate(self, factor: float) -> None:
         """Multiply the learning rate by `factor` from the next step on: what a schedule by feedback does."""
+        if not (isinstance(factor, int | float) and 0 <= factor < inf):
+            raise ValueError(f"scale_learning_rate({factor!r}): give a finite number of at least 0")
         self._optimizer = self.optimizer.scaled(factor)
         if self._plan is not None:
-            self._plan.rollback.renew()  # steps from before are not made again at the new rate
+            self._plan.optimizers.append((self.step, self.optimizer))
+
+    @property
+    def learning_rate(self) -> float:
+        """That of the next step."""
+        return self.optimizer.learning_rate(self.step - self.began)
 
     # Using it
 
@@ -386,7 +401,9 @@ class Trainer:
     ) -> "Trainer":
         """Continue from a file of `save`, on any backend; after a whole epoch, as if there had been no stop.
 
-        model, loss, optimizer and metrics need to be given where they are not classes of mlp_xp itself.
+        model, loss, optimizer and metrics need to be given where they are not classes of mlp_xp itself. An optimizer
+        given in place of the saved one goes on if its slots are in the file, and starts anew, its schedules too, if not.
+        Callbacks start anew.
         """
         from .checkpoint import load
 
@@ -421,14 +438,14 @@ class Trainer:
             xp = self.backend.xp
             y = outputs[0] if len(outputs) == 1 else xp.concat(outputs, axis=0)
             for metric, update in self._at_once:
-                kept = metric.start(xp, self._like, self._outputs)
+                kept = started(xp, metric, self.loss, self._like, self._outputs)
                 measured[metric.name] = metric.result(tuple(self._fetch(update(kept, y, data.target, data.weight))))
         return measured
 
     def _means(self, totals: Totals) -> dict[str, Any]:
         """Fetch the mean loss and the metrics from the device."""
         weight, loss, *kept = self._fetch([totals.weight, totals.loss, *chain(*totals.metrics)])
-        means = {"loss": float(loss) / float(weight)}
+        means = {"loss": float(loss) / float(weight) if weight else nan}  # no row counts
         by_batches = [metric for metric in self.metrics if metric.by_batches]
         for metric, on_device in zip(by_batches, totals.metrics, strict=True):
             mine, kept = kept[: len(on_device)], kept[len(on_device) :]
@@ -450,7 +467,7 @@ class Trainer:
         return float(self.backend.to_host(array))
 
     def _zero(self) -> Totals:
-        return zero_totals(self.backend.xp, self.metrics, self._like, self._outputs)
+        return zero_totals(self.backend.xp, self.loss, self.metrics, self._like, self._outputs)
 
 
 def checked(
@@ -478,6 +495,8 @@ class Plan:
         self.steps = -(-data.x.shape[0] // batch)
         self.first_step, self.first_epoch = trainer.step, trainer.epoch
         self._draws = trainer.model.random
+        self.optimizers = [(trainer.step, trainer.optimizer)]
+        """From which step on which optimizer was used: they differ where the learning rate was scaled."""
         self.rollback = Rollback(trainer, self)
 
     def ordered(self, epoch: int) -> tuple[Data, Data]:
@@ -509,8 +528,13 @@ class Plan:
             epoch, index = divmod(self.trainer.step - self.first_step, self.steps)
             if epoch != ordered_epoch:
                 ordered_epoch, data = epoch, self.ordered(self.first_epoch + epoch)
+            self.trainer._optimizer = self.in_force(self.trainer.step)
             self.advance(data, index)
             yield
+
+    def in_force(self, step: int) -> Optimizer:
+        """The optimizer that makes the update after `step` updates."""
+        return next(optimizer for first, optimizer in reversed(self.optimizers) if first <= step)
 
 
 def _chunks(rows: int) -> list[slice]:
