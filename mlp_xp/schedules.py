@@ -1,7 +1,8 @@
 """Hyper-parameters over time: pure functions of the step t = 0, 1, 2, ... (the number of updates made so far).
 
-Any number may be a schedule: a learning rate, a momentum, a dropout rate. Nothing is assumed about it: from `value` it
-may rise as well as fall, to any `final`. A schedule that has an end stays at its final value ever after.
+A number may be a schedule where its type is `Value`: learning rate, momentum, decay, a dropout rate. Nothing is assumed
+about it: from `value` it may rise as well as fall, to any `final`. A schedule that has an end stays at its final value
+ever after.
 """
 
 from bisect import bisect_right
@@ -288,7 +289,8 @@ class Chained(Schedule):
     milestones: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        schedules = tuple(_value(self, "schedules", schedule) for schedule in self.schedules)
+        given = _several(self, "schedules", "schedules or numbers, one more than milestones")
+        schedules = tuple(_value(self, "schedules", schedule) for schedule in given)
         object.__setattr__(self, "schedules", schedules)
         _milestones(self)
         if len(self.schedules) != len(self.milestones) + 1:
@@ -359,11 +361,19 @@ def _steps(schedule: Schedule, *names: str) -> None:
 
 
 def _milestones(schedule: Any) -> None:
-    milestones = tuple(schedule.milestones)
+    milestones = _several(schedule, "milestones", "whole numbers above 0 that rise, such as (100, 200)")
     whole = all(isinstance(step, Integral) for step in milestones)
     if not whole or any(after <= before for before, after in pairwise((0, *milestones))):
         raise ValueError(f"{type(schedule).__name__}(milestones={milestones}): give whole numbers above 0 that rise")
     object.__setattr__(schedule, "milestones", tuple(int(step) for step in milestones))
+
+
+def _several(schedule: Any, name: str, wanted: str) -> tuple[Any, ...]:
+    given = getattr(schedule, name)
+    try:
+        return tuple(given)
+    except TypeError:
+        raise TypeError(f"{type(schedule).__name__}({name}={given!r}): give a tuple of {wanted}") from None
 
 
 def _value(schedule: Schedule, name: str, value: Any) -> Value:

@@ -80,7 +80,12 @@ def options(description: str, example: str, **defaults: Any) -> argparse.Argumen
         metavar="NAME",
         help=f"of the learning rate over all epochs: {', '.join(SCHEDULES)}",
     )
-    parser.add_argument("--weight-decay", type=float, default=0.0, metavar="WD", help="of the weights, not the biases")
+    parser.add_argument(
+        "--weight-decay",
+        type=float,
+        metavar="WD",
+        help="of the weights, not the biases (default: the optimizer's own, 0.01 for adamw and lamb, else 0)",
+    )
     parser.add_argument(
         "--max-norm", type=float, metavar="NORM", help="of the incoming weights of each unit, met after every step"
     )
@@ -135,7 +140,7 @@ def multilayer(args: argparse.Namespace, inputs: int, outputs: int, *, standardi
 def new_trainer(args: argparse.Namespace, model: nn.Layer, loss: nn.Loss, rows: int) -> train.Trainer:
     """A trainer for a training set of so many rows, with what the options say."""
     steps = args.epochs * -(-rows // (args.batch_size or rows))
-    more: dict[str, Any] = {"weight_decay": args.weight_decay} if args.weight_decay else {}
+    more: dict[str, Any] = {} if args.weight_decay is None else {"weight_decay": args.weight_decay}
     if args.max_norm is not None:
         more["constraints"] = {"*.weight": optim.MaxNorm(args.max_norm)}
     return train.Trainer(

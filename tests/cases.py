@@ -325,6 +325,7 @@ METRICS: dict[str, MetricCase] = {
 
 CONSTRAINTS: dict[str, optim.Constraint] = {
     "MaxNorm": optim.MaxNorm(1.2),
+    "MaxNorm, of rows": optim.MaxNorm(1.2, axis=-1),
     "UnitNorm": optim.UnitNorm(),
     "NonNegative": optim.NonNegative(),
 }

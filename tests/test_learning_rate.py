@@ -145,6 +145,13 @@ def test_plateaus_that_make_no_sense_are_refused(options: dict[str, Any]) -> Non
         train.ReduceOnPlateau(**options)
 
 
+def test_an_optimizer_without_a_rate_to_lower_is_refused_before_training() -> None:
+    trainer = new(optim.Rprop())
+    with pytest.raises(ValueError, match="Rprop"):
+        trainer.fit(X, Y, callbacks=[train.ReduceOnPlateau("loss")], progress=False)
+    assert trainer.step == 0
+
+
 # The search
 
 

@@ -221,6 +221,13 @@ def test_options_that_make_no_sense_are_refused(build: Any, message: str) -> Non
         build()
 
 
+@pytest.mark.parametrize("threshold", ["a", None, True])
+@pytest.mark.parametrize("name", ["Accuracy", "ConfusionMatrix", "BalancedAccuracy", "Precision", "Recall", "F1"])
+def test_a_threshold_is_a_number(name: str, threshold: Any) -> None:
+    with pytest.raises(TypeError, match=rf"{name}\(threshold={threshold!r}\): give a number, 0 for logits"):
+        getattr(train, name)(threshold=threshold)
+
+
 @pytest.mark.parametrize(
     ("metric", "outputs", "message"),
     [
@@ -248,6 +255,52 @@ def test_a_metric_is_named_by_what_it_measures() -> None:
     assert {metric.name for metric in (train.LogLoss(), train.Brier(), train.RMSE(), train.MAE())} == {
         case.metric.name for case in METRICS.values() if case.metric.lower_is_better
     }
+
+
+NUMBERS = np.random.default_rng(4).integers(0, 6, size=(40, 2)).astype(np.float64)
+INPUTS = np.random.default_rng(5).normal(size=(40, 3))
+PREDICTED: dict[str, tuple[nn.Loss, Any]] = {
+    "means": (nn.GaussianNegativeLogLikelihood(), lambda y, columns: y[:, :columns]),
+    "rates": (nn.Poisson(), lambda y, columns: np.exp(y)),
+    "medians": (nn.Quantile((0.1, 0.5, 0.7, 0.9)), lambda y, columns: y[:, 1::4]),
+    "nearest to the medians": (nn.Quantile((0.05, 0.1, 0.4)), lambda y, columns: y[:, 2::3]),
+    "outputs": (nn.Huber(), lambda y, columns: y),
+}
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+@pytest.mark.parametrize(("loss", "predicted"), PREDICTED.values(), ids=PREDICTED)
+def test_metrics_of_numbers_measure_what_the_loss_predicts(
+    backend: backends.Backend, loss: nn.Loss, predicted: Any, columns: int
+) -> None:
+    class AtOnce(train.MAE):
+        by_batches = False
+        name = "at_once"
+
+    model = nn.Linear(3, columns * loss.outputs_per_target)
+    metrics = [train.RMSE(), train.MAE(), train.R2(), AtOnce()]
+    more: Any = {"backend": backend, "dtype": "float64", "metrics": metrics}
+    trainer, t = train.Trainer(model, loss, optim.SGD(0.0), **more), NUMBERS[:, :columns]
+    record = trainer.fit(INPUTS, t, epochs=1, batch_size=15, progress=False).records[-1]
+    p = predicted(trainer.predict(INPUTS), columns)
+    expected = {
+        "rmse": np.mean([sklearn_metrics.root_mean_squared_error(t[:, j], p[:, j]) for j in range(columns)]),
+        "mae": sklearn_metrics.mean_absolute_error(t, p),
+        "r2": sklearn_metrics.r2_score(t, p),
+    }
+    evaluated = trainer.evaluate(INPUTS, t)
+    for name, value in expected.items():
+        np.testing.assert_allclose([evaluated[name], record[name]], value, rtol=1e-12)
+    np.testing.assert_allclose(evaluated["at_once"], expected["mae"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("metric", [train.RMSE(), train.MAE(), train.R2(), train.Accuracy(multilabel=True)])
+def test_outputs_without_a_target_each_are_refused(metric: train.Metric) -> None:
+    message = (
+        rf"{type(metric).__name__}\(.*\) compares each .* outputs of shape \(30, 2\) and targets of shape \(30, 1\)"
+    )
+    with pytest.raises(ValueError, match=message):
+        measure(backends.select("numpy"), metric, np.ones((ROWS, 2)), np.ones((ROWS, 1)))
 
 
 # Through a trainer

@@ -580,12 +580,12 @@ def test_a_scaled_optimizer_has_that_share_of_the_learning_rate_at_every_step() 
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: optim.SGD(-0.1), r"SGD\(lr=-0\.1\): give a number of at least 0, or a schedule"),
+        (lambda: optim.SGD(-0.1), r"SGD\(lr=-0\.1\): give a finite number of at least 0, or a schedule"),
         (lambda: optim.SGD(momentum=1.0), r"SGD\(momentum=1\.0\): .* at least 0 and below 1"),
         (lambda: optim.SGD(nesterov=True), r"SGD\(nesterov=True\) needs a momentum"),
         (lambda: optim.SGD(momentum=0.9, nesterov=True, dampening=0.1), r"SGD\(nesterov=True\) .* no dampening"),
         (lambda: optim.Adam(float("nan")), r"Adam\(lr=nan\)"),
-        (lambda: optim.Adam(float("inf")), r"Adam\(lr=inf\)"),
+        (lambda: optim.Adam(float("inf")), r"Adam\(lr=inf\): give a finite number"),
         (lambda: optim.Adam("1e-3"), r"Adam\(lr='1e-3'\)"),  # type: ignore[arg-type]
         (lambda: optim.Adam(True), r"Adam\(lr=True\)"),
         (lambda: optim.Adam(beta2=1.0), r"Adam\(beta2=1\.0\)"),
@@ -606,13 +606,34 @@ def test_a_scaled_optimizer_has_that_share_of_the_learning_rate_at_every_step() 
         (lambda: optim.Lookahead(optim.SGD(), k=0), r"Lookahead\(k=0\)"),
         (lambda: optim.Lookahead(optim.Lookahead(optim.SGD())), r"Lookahead goes around no other that keeps 'slow'"),
         (lambda: optim.EMA(optim.SGD), r"EMA goes around an optimizer, such as optim\.Adam\(\)"),  # type: ignore[arg-type]
-        (lambda: optim.Adam(clip_norm=0.0), r"Adam\(clip_norm=0\.0\): give a number above 0, or None"),
+        (lambda: optim.Adam(clip_norm=0.0), r"Adam\(clip_norm=0\.0\): give a finite number above 0, or None"),
+        (lambda: optim.Adam(clip_norm=True), r"Adam\(clip_norm=True\): give a finite number above 0, or None"),
         (lambda: optim.Adam(clip_value=-1.0), r"Adam\(clip_value=-1\.0\)"),
         (lambda: optim.Adam(l1=-1.0), r"Adam\(l1=-1\.0\)"),
         (lambda: optim.Adam(lr_multipliers={"*": -1.0}), r"Adam: lr_multipliers\['\*'\] is -1\.0"),
         (lambda: optim.Adam(decay_multipliers={"*": float("nan")}), r"Adam: decay_multipliers\['\*'\] is nan"),
         (lambda: optim.Adam(constraints={"*": 3.0}), r"Adam: constraints\['\*'\] is 3\.0"),  # type: ignore[dict-item]
         (lambda: optim.MaxNorm(0.0), r"MaxNorm\(limit=0\.0\)"),
+        (
+            lambda: optim.Adam(constraints=optim.MaxNorm()),
+            r"Adam\(constraints=MaxNorm\(.*\{'\*\.weight': optim\.MaxNorm",
+        ),  # type: ignore[arg-type]
+        (lambda: optim.Adam(lr_multipliers=0.1), r"Adam\(lr_multipliers=0\.1\): .* such as \{'0\.\*': 0\.1\}"),  # type: ignore[arg-type]
+        (lambda: optim.Adam(lr_multipliers="0.*"), r"Adam\(lr_multipliers='0\.\*'\): .* such as"),  # type: ignore[arg-type]
+        (lambda: optim.Adam(lr_multipliers={0: 1.0}), r"Adam\(lr_multipliers=\{0: 1\.0\}\): .* such as"),  # type: ignore[dict-item]
+        (lambda: optim.LBFGS(decay_multipliers=0.1), r"LBFGS\(decay_multipliers=0\.1\): .* such as"),  # type: ignore[arg-type]
+        (lambda: optim.Adam(lr_multipliers={"*": True}), r"Adam: lr_multipliers\['\*'\] is True; give a finite number"),
+        (lambda: optim.SGD(decoupled="x"), r"SGD\(decoupled='x'\): write True or False"),  # type: ignore[arg-type]
+        (lambda: optim.SGD(momentum=0.9, nesterov="yes"), r"SGD\(nesterov='yes'\): write True or False"),  # type: ignore[arg-type]
+        (lambda: optim.Adam(amsgrad=1), r"Adam\(amsgrad=1\): write True or False"),  # type: ignore[arg-type]
+        (lambda: optim.SWA(optim.SGD(), every=True), r"SWA\(every=True\): give a whole number of at least 1"),
+        (lambda: optim.MultiStep(0.1, 5), r"MultiStep\(milestones=5\): give a tuple of whole numbers"),  # type: ignore[arg-type]
+        (lambda: optim.Chained(0.1, 3), r"Chained\(schedules=0\.1\): give a tuple of schedules"),  # type: ignore[arg-type]
+        (lambda: optim.Chained((0.1, 0.2), 3), r"Chained\(milestones=3\): give a tuple of whole numbers"),  # type: ignore[arg-type]
+        (
+            lambda: optim.Rprop(optim.Cosine(0.1, 9)),
+            r"Rprop\(lr=Cosine\(.*\)\): give a number; .* would change nothing",
+        ),  # type: ignore[arg-type]
     ],
 )
 def test_a_hyper_parameter_that_makes_no_sense_is_refused_by_name(build: Any, message: str) -> None:
@@ -620,9 +641,27 @@ def test_a_hyper_parameter_that_makes_no_sense_is_refused_by_name(build: Any, me
         build()
 
 
+@pytest.mark.parametrize("wrap", [lambda inner: inner, optim.EMA], ids=["alone", "inside EMA"])
+def test_the_learning_rate_of_rprop_cannot_be_changed_later(wrap: Any) -> None:
+    rprop = wrap(optim.Rprop())
+    for change in (lambda: rprop.scaled(0.5), lambda: rprop.with_learning_rate(0.1)):
+        with pytest.raises(ValueError, match=r"Rprop\(.*\): its learning rate cannot be changed"):
+            change()
+
+
+def test_whole_numbers_of_numpy_become_pythons() -> None:
+    five = np.int64(5)
+    for ours, plain in (
+        (optim.SWA(optim.SGD(), start_step=five, every=five), optim.SWA(optim.SGD(), start_step=5, every=5)),  # type: ignore[arg-type]
+        (optim.Lookahead(optim.SGD(), k=five), optim.Lookahead(optim.SGD(), k=5)),  # type: ignore[arg-type]
+        (optim.LBFGS(history=five, max_evaluations=five), optim.LBFGS(history=5, max_evaluations=5)),  # type: ignore[arg-type]
+    ):
+        assert repr(ours) == repr(plain) and ours == plain
+
+
 @pytest.mark.parametrize("name", [name for name, case in OPTIMIZERS.items() if "eps" in vars(case)])
 def test_an_eps_of_zero_would_make_nan_of_the_gaps_and_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=r"\(eps=0\.0\): give a number of at least 1e-30"):
+    with pytest.raises(ValueError, match=r"\(eps=0\.0\): give a finite number of at least 1e-30"):
         replace(OPTIMIZERS[name], eps=0.0)  # type: ignore[call-arg]
 
 

@@ -140,6 +140,21 @@ def test_options_choose_from_the_whole_catalogue(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("given", [None, 0.0, 0.2])
+@pytest.mark.parametrize("name", ["adamw", "lamb", "adam"])
+def test_a_weight_decay_is_taken_as_given_and_else_the_optimizers_own(name: str, given: float | None) -> None:
+    import common
+
+    options = [] if given is None else ["--weight-decay", str(given)]
+    parser = common.options("", "", data="", optimizer=name, lr=0.01, epochs=1, batch_size=None)
+    args = parser.parse_args([*options, "--backend", "numpy"])
+    own = 0.0 if name == "adam" else 0.01
+    trainer = common.new_trainer(args, nn.Linear(2, 1), nn.MeanSquaredError(), 4)
+    assert trainer.optimizer.weight_decay == (own if given is None else given)
+    assert "(default: the optimizer's own, 0.01 for adamw and lamb, else 0)" in " ".join(parser.format_help().split())
+    assert own == common.OPTIMIZERS[name]().weight_decay  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -174,6 +189,7 @@ def test_the_environment_chooses_the_backend_and_quiet_is_quiet() -> None:
         (["train_wdbc.py", "--data", "missing.csv"], "error: missing.csv"),
         (["train_wdbc.py", "--batch-size", "1000"], "batch_size=1000 is larger than the data, which has 386 rows"),
         (["train_mnist.py", "--data", "/nonexistent"], "train-images-idx3-ubyte.gz"),
+        (["train_xor.py", "--optimizer", "rprop", "--schedule", "cosine"], "error: Rprop(lr=Cosine("),
         (["train_xor.py", "--out", "/proc/nowhere"], "error: cannot write to --out /proc/nowhere"),
         (["train_wdbc.py", "--lr", "1e30", "--optimizer", "sgd", "--activation", "relu"], "became NaN or infinite at"),
     ],

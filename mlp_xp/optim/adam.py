@@ -17,6 +17,8 @@ from .optimizer import POSITIVE, Array, FirstOrder, Slots
 class Moments(FirstOrder):
     """m <- b1 m + (1 - b1) g   and   v <- b2 v + (1 - b2) g^2,   both zero at first.
 
+    b1 and b2 are `beta1` and `beta2`, the two `betas` of PyTorch.
+
     Corrected for that start, in step t = 1, 2, ... they are   M = m / (1 - b1^t)   and   V = v / (1 - b2^t).
     The rules divide by sqrt(v) + eps sqrt(1 - b2^t), which is sqrt(V) + eps times a number that joins the step size.
     """
@@ -45,7 +47,8 @@ class Moments(FirstOrder):
 class Adam(Moments):
     """p <- p - lr M / (sqrt(V) + eps)   (Kingma and Ba, 2015; eps stands outside the root, as in torch.optim.Adam).
 
-    With amsgrad, the largest v so far takes the place of v in the step (Reddi et al., 2018).
+    With amsgrad, the largest v so far takes the place of v in the step (Reddi et al., 2018). PyTorch's
+    betas=(0.9, 0.999) is beta1=0.9, beta2=0.999 here.
     """
 
     amsgrad: bool = False

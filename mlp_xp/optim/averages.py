@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from mlp_xp.schedules import Value
 
-from .optimizer import Array, Optimizer, Slots, Update
+from .optimizer import Array, Optimizer, Slots, Update, keep_as_whole
 
 
 class Wrapper(Optimizer):
@@ -50,12 +50,18 @@ class Wrapper(Optimizer):
     def with_learning_rate(self, lr: Value) -> Optimizer:
         return replace(self, optimizer=self.optimizer.with_learning_rate(lr))  # type: ignore[type-var]
 
+    def constraint(self, xp: Any, layout: Any) -> Callable[[Array], Array]:
+        return self.optimizer.constraint(xp, layout)
+
     def averaged(self, p: Array, slots: Slots) -> Array:
         return slots[-1]
 
 
 class Average(Wrapper):
-    """a <- a + share (p - a) after every step of the optimizer inside, which does not notice."""
+    """a <- a + share (p - a) after every step of the optimizer inside, which does not notice.
+
+    An average of weights that meet MaxNorm or NonNegative meets it too; one of weights of UnitNorm is shorter than 1.
+    """
 
     def share(self, t: int) -> float:
         raise NotImplementedError
@@ -83,18 +89,12 @@ def move_towards(xp: Any, a: Array, p: Array, slots: Slots, coefficients: Any, v
     return (1.0 - share) * a + share * p, ()
 
 
-def whole_number(optimizer: Optimizer, name: str, least: int) -> None:
-    value = getattr(optimizer, name)
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{type(optimizer).__name__}({name}={value!r}): give a whole number of at least {least}")
-
-
 @dataclass(frozen=True)
 class EMA(Average):
     """An exponential moving average of the weights:   a <- decay a + (1 - decay) p,   a = p after the first step.
 
     Polyak and Juditsky (1992) showed why averages are good; this form as torch.optim.swa_utils has it.
-    evaluate and predict use the average.
+    evaluate and predict use the average; of weights of UnitNorm it is shorter than 1.
     """
 
     optimizer: Optimizer
@@ -110,7 +110,8 @@ class EMA(Average):
 class SWA(Average):
     """The mean of the weights after every `every`-th step (Izmailov et al., 2018), from update start_step + 1 on.
 
-    evaluate and predict use the mean; until then, the weights. With BatchNorm, see `Trainer.refresh_statistics`.
+    evaluate and predict use the mean; until then, the weights. With BatchNorm, see `Trainer.refresh_statistics`. The
+    mean of weights of UnitNorm is shorter than 1.
     """
 
     optimizer: Optimizer
@@ -121,7 +122,7 @@ class SWA(Average):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, least in (("start_step", 0), ("every", 1)):
-            whole_number(self, name, least)
+            keep_as_whole(self, name, least)
 
     def share(self, t: int) -> float:
         seen, rest = divmod(t - self.start_step, self.every)
@@ -135,6 +136,8 @@ class Lookahead(Wrapper):
     """k steps forward, one step back (Zhang et al., 2019): after every k-th step of the optimizer inside
 
     slow <- slow + alpha (p - slow),   p <- slow.   evaluate and predict use the slow weights.
+
+    The slow weights are put back into the constraints of the optimizer inside, UnitNorm too, as p is.
     """
 
     optimizer: Optimizer
@@ -145,7 +148,7 @@ class Lookahead(Wrapper):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole_number(self, "k", 1)
+        keep_as_whole(self, "k", 1)
 
     def coefficients(self, t: int) -> tuple[float, ...]:
         back = 1.0 if (t + 1) % self.k == 0 else 0.0
@@ -153,11 +156,13 @@ class Lookahead(Wrapper):
 
     def build(self, xp: Any, fuse: Callable[..., Any], layout: Any) -> Update:
         inner, move = self.optimizer.build(xp, fuse, layout), fuse(move_towards)
+        constraint = self.constraint(xp, layout)
 
         def update(p: Array, g: Array, slots: Slots, coefficients: Any, vectors: Any) -> Any:
             back, share, *rest = coefficients
             p, kept = inner(p, g, slots[:-1], tuple(rest), vectors)
             slow, _ = move(slots[-1], p, (), (share,), ())
+            slow = constraint(slow)  # in every step: the weights that it starts from need not meet them
             p, _ = move(p, slow, (), (back,), ())
             return p, (*kept, slow)
 

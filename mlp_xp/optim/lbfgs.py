@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from math import inf
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, ClassVar
 
 from mlp_xp.schedules import Value
 
-from .optimizer import POSITIVE, Array, Optimizer, Slots, Update
-from .patterns import by_pattern
+from .optimizer import POSITIVE, Array, Optimizer, Slots, Update, keep_as_whole
+from .patterns import by_pattern, keep_as_multipliers
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,14 @@ class LBFGS(Optimizer):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("history", "max_evaluations"):
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"LBFGS({name}={value!r}): give a whole number of at least 1")
+            keep_as_whole(self, name, 1)
         for name in ("tolerance_gradient", "tolerance_change"):
             value = getattr(self, name)
             if not isinstance(value, Real) or not 0 <= float(value) < inf:
                 raise ValueError(f"LBFGS({name}={value!r}): give a number of at least 0")
         if not all(isinstance(c, Real) for c in (self.c1, self.c2)) or not 0 < self.c1 < self.c2 < 1:
             raise ValueError(f"LBFGS(c1={self.c1!r}, c2={self.c2!r}): give numbers with 0 < c1 < c2 < 1")
-        multipliers = tuple(dict(self.decay_multipliers).items())
-        for pattern, value in multipliers:
-            if not isinstance(value, Real) or not 0 <= float(value) < inf:
-                raise ValueError(f"LBFGS: decay_multipliers[{pattern!r}] is {value!r}; give a number of at least 0")
-        object.__setattr__(self, "decay_multipliers", multipliers)
+        keep_as_multipliers(self, "decay_multipliers")
 
     @property
     def slot_names(self) -> tuple[str, ...]:

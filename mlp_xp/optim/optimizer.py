@@ -3,14 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from math import inf
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 from mlp_xp.schedules import Scaled, Schedule, Value, at
 
 from .clipping import clip_by_norm
 from .constraints import Constraint, constrained
-from .patterns import by_pattern, each_parameter
+from .patterns import by_pattern, each_parameter, keep_as_multipliers, keep_as_pairs
 
 Array = Any
 Slots = tuple[Array, ...]
@@ -56,6 +56,10 @@ class Optimizer:
         """The update of one step, a pure function."""
         raise NotImplementedError
 
+    def constraint(self, xp: Any, layout: Any) -> Callable[[Array], Array]:
+        """The map of the parameters to those that meet all constraints."""
+        return lambda p: p
+
     def averaged(self, p: Array, slots: Slots) -> Array:
         """The weights to use when training is done, or looked at: p itself, or an average of it."""
         return p
@@ -88,8 +92,18 @@ class Optimizer:
     def _check(self, name: str, value: Any, when: str = "") -> None:
         low, high = self.ranges[name]
         if not isinstance(value, Real) or isinstance(value, bool) or not low <= float(value) < high:
-            limits = f"at least {low:g}" + (f" and below {high:g}" if high < inf else "")
-            raise ValueError(f"{type(self).__name__}({name}={value!r}){when}: give a number of {limits}, or a schedule")
+            wanted = f"a number of at least {low:g} and below {high:g}"
+            if high == inf:
+                wanted = f"a finite number of at least {low:g}"
+            raise ValueError(f"{type(self).__name__}({name}={value!r}){when}: give {wanted}, or a schedule")
+
+
+def keep_as_whole(optimizer: Optimizer, name: str, least: int) -> None:
+    """Turn a whole number among the hyper-parameters, of NumPy too, into Python's."""
+    value: Any = getattr(optimizer, name)
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{type(optimizer).__name__}({name}={value!r}): give a whole number of at least {least}")
+    object.__setattr__(optimizer, name, int(value))
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -125,21 +139,23 @@ class FirstOrder(Optimizer):
     def __post_init__(self) -> None:
         super().__post_init__()
         kind = type(self).__name__
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(field.default, bool) and not isinstance(value, bool):
+                raise TypeError(f"{kind}({field.name}={value!r}): write True or False")
         if self.decoupled and self.decay_in_rule:
             raise ValueError(f"{kind}(decoupled=True): its rule decays the weights in a way of its own; leave that out")
         for name in ("clip_norm", "clip_value"):
             limit = getattr(self, name)
-            if limit is not None and not (isinstance(limit, Real) and 0 < float(limit) < inf):
-                raise ValueError(f"{kind}({name}={limit!r}): give a number above 0, or None")
-        for name in ("lr_multipliers", "decay_multipliers", "constraints"):
-            pairs = dict(getattr(self, name))
-            for pattern, value in pairs.items():
-                given = f"{kind}: {name}[{pattern!r}] is {value!r}"
-                if name == "constraints" and not isinstance(value, Constraint):
-                    raise TypeError(f"{given}; give one such as optim.MaxNorm(3.0)")
-                if name != "constraints" and not (isinstance(value, Real) and 0 <= float(value) < inf):
-                    raise ValueError(f"{given}; give a number of at least 0")
-            object.__setattr__(self, name, tuple(pairs.items()))
+            if limit is None:
+                continue
+            if not isinstance(limit, Real) or isinstance(limit, bool) or not 0 < float(limit) < inf:
+                raise ValueError(f"{kind}({name}={limit!r}): give a finite number above 0, or None")
+        for name in ("lr_multipliers", "decay_multipliers"):
+            keep_as_multipliers(self, name)
+        for pattern, value in keep_as_pairs(self, "constraints", "'*.weight': optim.MaxNorm(3.0)"):
+            if not isinstance(value, Constraint):
+                raise TypeError(f"{kind}: constraints[{pattern!r}] is {value!r}; give one such as optim.MaxNorm(3.0)")
 
     def __repr__(self) -> str:
         options = {field.name: field.default for field in fields(FirstOrder)}
@@ -175,17 +191,21 @@ class FirstOrder(Optimizer):
     def build(self, xp: Any, fuse: Callable[..., Any], layout: Any) -> Update:
         whole = self._whole_rule()
         update = each_parameter(xp, layout, whole) if self.per_parameter else fuse(whole)
-        constraints = by_pattern("constraints", self.constraints, layout, lambda parameter: None)
-        if self.clip_norm is None and not any(constraints.values()):
+        constraint = self.constraint(xp, layout)
+        if self.clip_norm is None and not self.constraints:
             return update
         limit = None if self.clip_norm is None else float(self.clip_norm)
 
         def clipped_and_constrained(p: Array, g: Array, slots: Slots, coefficients: Any, vectors: Any) -> Any:
             g = g if limit is None else clip_by_norm(xp, g, limit)
             p, slots = update(p, g, slots, coefficients, vectors)
-            return constrained(xp, p, layout, constraints), slots
+            return constraint(p), slots
 
         return clipped_and_constrained
+
+    def constraint(self, xp: Any, layout: Any) -> Callable[[Array], Array]:
+        constraints = by_pattern("constraints", self.constraints, layout, lambda parameter: None)
+        return lambda p: constrained(xp, p, layout, constraints)
 
     def _whole_rule(self) -> Callable[..., tuple[Array, Slots]]:
         """The rule with the options around it."""

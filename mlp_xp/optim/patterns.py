@@ -1,13 +1,40 @@
 """Hyper-parameters that differ between parameters, and rules that look at one parameter at a time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from itertools import pairwise
+from math import inf
+from numbers import Real
 from typing import Any
 
 from mlp_xp.names import unknown
 
 Array = Any
+
+
+def keep_as_pairs(optimizer: Any, name: str, example: str) -> tuple[tuple[str, Any], ...]:
+    """Turn a mapping from patterns among the hyper-parameters into a tuple of pairs; give it."""
+    given = getattr(optimizer, name)
+    pairs = tuple(given.items()) if isinstance(given, Mapping) else given
+    if not isinstance(pairs, tuple | list) or not all(
+        isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], str) for pair in pairs
+    ):
+        raise TypeError(
+            f"{type(optimizer).__name__}({name}={given!r}): give values by pattern of parameter names, such as "
+            f"{{{example}}}"
+        )
+    kept = tuple(dict(pairs).items())
+    object.__setattr__(optimizer, name, kept)
+    return kept
+
+
+def keep_as_multipliers(optimizer: Any, name: str) -> None:
+    """The same for numbers, which are not negative."""
+    for pattern, value in keep_as_pairs(optimizer, name, "'0.*': 0.1"):
+        if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= float(value) < inf:
+            raise ValueError(
+                f"{type(optimizer).__name__}: {name}[{pattern!r}] is {value!r}; give a finite number of at least 0"
+            )
 
 
 def by_pattern(what: str, patterns: Any, layout: Any, default: Callable[[Any], Any]) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from math import inf
 from numbers import Real
 from typing import Any, ClassVar
 
-from mlp_xp.schedules import Value
+from mlp_xp.schedules import Schedule, Value
 
-from .optimizer import Array, FirstOrder, Slots, sign
+from .optimizer import Array, FirstOrder, Optimizer, Slots, sign
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,13 +48,20 @@ class Rprop(FirstOrder):
 
     s grows by the second of `etas` where g has the sign it had in the step before, and shrinks by the first, without
     a step, where it has the other; it stays within `step_sizes`. For whole data sets: batches change signs by chance.
+
+    As lr is only where the step sizes start, it is a number: a schedule, or a callback that lowers it, is refused.
     """
 
-    lr: Value = 1e-2
+    lr: float = 1e-2
     etas: tuple[float, float] = (0.5, 1.2)
     step_sizes: tuple[float, float] = (1e-6, 50.0)
 
     def __post_init__(self) -> None:
+        if isinstance(self.lr, Schedule):
+            raise ValueError(
+                f"Rprop(lr={self.lr!r}): give a number; lr is only where its step sizes start, so a schedule "
+                f"would change nothing"
+            )
         super().__post_init__()
         for name in ("etas", "step_sizes"):
             pair = getattr(self, name)
@@ -69,6 +76,11 @@ class Rprop(FirstOrder):
     @property
     def slot_names(self) -> tuple[str, ...]:
         return "sign", "step_size"
+
+    def with_learning_rate(self, lr: Value) -> Optimizer:
+        raise ValueError(
+            f"{self}: its learning rate cannot be changed or searched for, as lr is only where its step sizes start"
+        )
 
     def start(self, xp: Any, p: Array) -> Slots:
         return xp.zeros_like(p), xp.full_like(p, self.learning_rate(0))

@@ -16,6 +16,7 @@ Rows are counted exactly up to 2^24 = 16.8 million of a kind in float32.
 """
 
 from dataclasses import dataclass
+from numbers import Real
 from operator import mul
 from typing import Any, ClassVar
 
@@ -35,6 +36,9 @@ class Accuracy(Mean):
     threshold: float = 0.0
     multilabel: bool = False
     name: ClassVar[str] = "accuracy"
+
+    def __post_init__(self) -> None:
+        check_threshold(self, self.threshold)
 
     def rows(self, xp: Any, y: Array, target: Array) -> Array:
         if self.multilabel:
@@ -81,6 +85,9 @@ class ConfusionMatrix(Metric):
     threshold: float = 0.0
     name: ClassVar[str] = "confusion_matrix"
 
+    def __post_init__(self) -> None:
+        check_threshold(self, self.threshold)
+
     def start(self, xp: Any, like: Array, outputs: int) -> Kept:
         classes = max(outputs, 2)
         return zeros(xp, like, (classes, classes))
@@ -98,6 +105,9 @@ class ClassCounts(Metric):
 
     threshold: float
     multilabel: bool = False
+
+    def __post_init__(self) -> None:
+        check_threshold(self, self.threshold)
 
     def start(self, xp: Any, like: Array, outputs: int) -> Kept:
         classes = outputs if self.multilabel else max(outputs, 2)
@@ -136,6 +146,7 @@ class _Averaged(ClassCounts):
     measure: ClassVar[str]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.average not in (None, *AVERAGES):
             raise ValueError(f"{type(self).__name__}: {unknown('average', self.average, AVERAGES)}")
         if self.average == "binary" and self.multilabel:
@@ -208,6 +219,13 @@ class F1(_Averaged):
 
     def score(self, right: float, chosen: float, true: float) -> float:
         return ratio(2 * right, chosen + true)
+
+
+def check_threshold(metric: Metric, threshold: Any) -> None:
+    if not isinstance(threshold, Real) or isinstance(threshold, bool):
+        raise TypeError(
+            f"{type(metric).__name__}(threshold={threshold!r}): give a number, 0 for logits or 0.5 for probabilities"
+        )
 
 
 def decided(xp: Any, y: Array, threshold: float) -> Array:

@@ -4,6 +4,8 @@ from typing import Any, ClassVar
 
 import array_api_compat
 
+from mlp_xp.nn import Loss
+
 Array = Any
 Kept = tuple[Array, ...]
 
@@ -19,6 +21,9 @@ class Metric:
     by_batches: ClassVar[bool] = True
     """Can it be put together from batches? Else it is measured only where all rows are seen at once: on validation
     data and by evaluate, not during an epoch."""
+    of_numbers: ClassVar[bool] = False
+    """Does it compare the targets with what the loss says is predicted (`Loss.predicted`), such as a mean or a median?
+    Else y are the outputs as they are."""
 
     @property
     def name(self) -> str:
@@ -61,6 +66,18 @@ class Mean(Metric):
         return float(total[0]) / float(seen[0])
 
 
+def started(xp: Any, metric: Metric, loss: Loss, like: Array, outputs: int) -> Kept:
+    """`metric.start` for a model with so many outputs, trained with `loss`."""
+    return metric.start(xp, like, outputs // loss.outputs_per_target if metric.of_numbers else outputs)
+
+
+def continued(xp: Any, metric: Metric, loss: Loss, kept: Kept, y: Array, target: Array, weight: Array | None) -> Kept:
+    """`metric.update` with the outputs of a model that is trained with `loss`."""
+    if metric.of_numbers:
+        y, target = loss.predicted(xp, y, target)
+    return metric.update(xp, kept, y, target, weight)
+
+
 def zeros(xp: Any, like: Array, *shapes: tuple[int, ...]) -> Kept:
     """An array of zeros for each shape, behind the leading axes of `like`."""
     device = array_api_compat.device(like)
@@ -71,6 +88,11 @@ def columns(metric: Metric, y: Array, target: Array) -> Array:
     """The target, (batch, outputs), of a metric that compares it with the outputs one by one."""
     if target.dtype != y.dtype:
         raise ValueError(f"{metric} needs a target for each output; class labels are measured by train.Accuracy")
+    if y.shape[-2:] != target.shape:
+        raise ValueError(
+            f"{metric} compares each output with a target of its own; got outputs of shape {tuple(y.shape)} and "
+            f"targets of shape {tuple(target.shape)}"
+        )
     return target
 
 

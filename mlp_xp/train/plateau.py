@@ -46,6 +46,7 @@ class ReduceOnPlateau(Callback):
         self.threshold, self.cooldown, self.lowest = threshold, cooldown, lowest
 
     def on_fit_start(self, trainer: "Trainer", epochs: int, steps_per_epoch: int) -> None:
+        trainer.optimizer.scaled(self.factor)  # an optimizer without a rate to lower says so here
         self._sign = 1.0 if lower_is_better(trainer, self.monitor) else -1.0
         self._smooth: float | None = None
         self._best = inf

@@ -1,4 +1,8 @@
-"""Metrics of numbers. Defined as in scikit-learn's `sklearn.metrics`; of several outputs the mean of their measures."""
+"""Metrics of numbers. Defined as in scikit-learn's `sklearn.metrics`; of several outputs the mean of their measures.
+
+y is what the loss says the outputs predict: the outputs themselves, the means of GaussianNegativeLogLikelihood, the
+rates of Poisson, the median of Quantile or what is nearest to it.
+"""
 
 from dataclasses import dataclass
 from math import sqrt
@@ -14,6 +18,7 @@ class RMSE(Metric):
     """The root of the mean squared error of each output, sqrt(mean (y - t)^2)."""
 
     lower_is_better: ClassVar[bool] = True
+    of_numbers: ClassVar[bool] = True
     name: ClassVar[str] = "rmse"
 
     def start(self, xp: Any, like: Array, outputs: int) -> Kept:
@@ -34,6 +39,7 @@ class MAE(Mean):
     """The mean absolute error, mean |y - t|."""
 
     lower_is_better: ClassVar[bool] = True
+    of_numbers: ClassVar[bool] = True
     name: ClassVar[str] = "mae"
 
     def rows(self, xp: Any, y: Array, target: Array) -> Array:
@@ -50,6 +56,7 @@ class R2(Metric):
     Sample Variance", 1983), and of the distances from the first target: so targets far from zero lose no digits.
     """
 
+    of_numbers: ClassVar[bool] = True
     name: ClassVar[str] = "r2"
 
     def start(self, xp: Any, like: Array, outputs: int) -> Kept:

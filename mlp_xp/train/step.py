@@ -13,7 +13,7 @@ from mlp_xp.nn import Context, Layer, Layout, Loss, schedules_in
 from mlp_xp.nn.layout import updated
 from mlp_xp.optim import Optimizer
 
-from .metrics import Metric
+from .metrics import Metric, continued, started
 
 Array = Any
 
@@ -145,15 +145,17 @@ def add(
     """The totals with one more batch, whose mean loss is `value`."""
     mass = loss.mass(xp, y, target, weight)
     by_batches = [metric for metric in metrics if metric.by_batches]
-    measured = tuple(
-        metric.update(xp, kept, y, target, weight) for kept, metric in zip(totals.metrics, by_batches, strict=True)
+    kept = tuple(
+        continued(xp, metric, loss, before, y, target, weight)
+        for before, metric in zip(totals.metrics, by_batches, strict=True)
     )
-    return Totals(totals.weight + mass, totals.loss + value * mass, measured)
+    return Totals(totals.weight + mass, totals.loss + value * mass, kept)
 
 
-def zero_totals(xp: Any, metrics: Sequence[Metric], like: Array, outputs: int) -> Totals:
+def zero_totals(xp: Any, loss: Loss, metrics: Sequence[Metric], like: Array, outputs: int) -> Totals:
     """Totals of nothing, for a model with so many outputs, in the dtype and on the device of `like`."""
     device = array_api_compat.device(like)
     # An array for each: a compiled step may take them over, which it can do with a buffer only once.
-    weight, loss = (xp.zeros((), dtype=like.dtype, device=device) for _ in range(2))
-    return Totals(weight, loss, tuple(metric.start(xp, like, outputs) for metric in metrics if metric.by_batches))
+    weight, value = (xp.zeros((), dtype=like.dtype, device=device) for _ in range(2))
+    kept = tuple(started(xp, metric, loss, like, outputs) for metric in metrics if metric.by_batches)
+    return Totals(weight, value, kept)

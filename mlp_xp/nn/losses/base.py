@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Set
 from math import isfinite
-from typing import Any
+from typing import Any, ClassVar
 
 import array_api_compat
 
+from mlp_xp.nn.checks import Range, check_numbers
 from mlp_xp.nn.layer import Array, ShapeError
 
 
@@ -16,6 +17,12 @@ class Loss:
     s (..., batch) the value is  sum_i s_i L_i / sum_i s_i.  `encode` turns what a user has as targets into what the
     loss computes with, once, before training, and refuses what does not fit.
     """
+
+    ranges: ClassVar[dict[str, Range]] = {}
+    """What the numbers among the hyper-parameters may be, by name."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
 
     @property
     def outputs_per_target(self) -> int:
@@ -29,16 +36,25 @@ class Loss:
         """What the value is a mean over, sum_i s_i: with it the means of several batches become the mean over all."""
         return float(y.shape[-2]) if weight is None else xp.sum(weight, axis=-1)
 
+    def predicted(self, xp: Any, y: Array, target: Array) -> tuple[Array, Array]:
+        """What the outputs predict for each column of the targets, and these columns: for metrics of numbers.
+
+        (..., batch, columns) and (batch, columns), of y and of the target as `encode` gave it.
+        """
+        return y, target
+
     def encode(self, xp: Any, target: Array, outputs: int, dtype: Any) -> Array:
         """Give targets of `dtype`, shape (batch, columns), for all outputs; (batch,) is taken for one column."""
         parts = self.outputs_per_target
         if target.ndim == 1 and outputs == parts:
             target = xp.reshape(target, (-1, 1))
+        columns = target.shape[1] if target.ndim > 1 else 1
         if target.ndim != 2 or target.shape[1] * parts != outputs:
             expected = (
                 f"targets of shape (rows, {outputs}), as the model gives {outputs} outputs"
                 if parts == 1
-                else f"{parts} outputs for each column of the targets; the model gives {outputs} outputs"
+                else f"{parts} outputs for each column of the targets, {parts * columns} for {columns}; the model "
+                f"gives {outputs} outputs"
             )
             raise ShapeError(f"{self} expects {expected}; got shape {tuple(target.shape)}")
         target = xp.astype(target, dtype, copy=False)

@@ -1,10 +1,10 @@
 """Losses for labels of two values, one column an output (several columns: independent labels), from logits."""
 
 from dataclasses import dataclass
-from math import inf
-from typing import Any
+from typing import Any, ClassVar
 
 from mlp_xp.nn.activations import sigmoid
+from mlp_xp.nn.checks import NOT_NEGATIVE, Range
 from mlp_xp.nn.layer import Array
 
 from .base import ElementwiseLoss, keep_as_weights, one_for_each_output, vector
@@ -36,6 +36,7 @@ class SigmoidBinaryCrossEntropy(_Binary):
     pos_weight: float | tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.pos_weight is None:
             return
         if not hasattr(self.pos_weight, "__len__"):
@@ -71,12 +72,10 @@ class SigmoidFocal(_Binary):
 
     gamma: float = 2.0
     alpha: float | None = 0.25
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.gamma < inf:
-            raise ValueError(f"SigmoidFocal(gamma={self.gamma}): must be at least 0, and finite")
-        if self.alpha is not None and not 0 <= self.alpha <= 1:
-            raise ValueError(f"SigmoidFocal(alpha={self.alpha}): must be in [0, 1], or None")
+    ranges: ClassVar[dict[str, Range]] = {
+        "gamma": NOT_NEGATIVE,
+        "alpha": Range(lambda alpha: 0 <= alpha <= 1, "must be in [0, 1], or None", also=type(None)),
+    }
 
     def each(self, xp: Any, y: Array, target: Array) -> tuple[Array, Array]:
         z, gamma = y, float(self.gamma)

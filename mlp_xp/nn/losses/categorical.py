@@ -1,11 +1,11 @@
 """Losses for one class out of several: the mean over the rows of what each row loses."""
 
 from dataclasses import dataclass
-from math import inf
-from typing import Any
+from typing import Any, ClassVar
 
 import array_api_compat
 
+from mlp_xp.nn.checks import NOT_NEGATIVE, Range
 from mlp_xp.nn.layer import Array
 
 from .base import Loss, batch_share, keep_as_weights, one_for_each_output, smallest, vector
@@ -113,10 +113,10 @@ class SoftmaxCrossEntropy(Categorical):
 
     label_smoothing: float = 0.0
     class_weight: tuple[float, ...] | None = None
+    ranges: ClassVar[dict[str, Range]] = {"label_smoothing": Range(lambda share: 0 <= share < 1, "must be in [0, 1)")}
 
     def __post_init__(self) -> None:
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"SoftmaxCrossEntropy(label_smoothing={self.label_smoothing}): must be in [0, 1)")
+        super().__post_init__()
         if self.class_weight is not None:
             keep_as_weights(self, "class_weight")
 
@@ -176,10 +176,10 @@ class SoftmaxFocal(Categorical):
 
     gamma: float = 2.0
     class_weight: tuple[float, ...] | None = None
+    ranges: ClassVar[dict[str, Range]] = {"gamma": NOT_NEGATIVE}
 
     def __post_init__(self) -> None:
-        if not 0 <= self.gamma < inf:
-            raise ValueError(f"SoftmaxFocal(gamma={self.gamma}): must be at least 0, and finite")
+        super().__post_init__()
         if self.class_weight is not None:
             keep_as_weights(self, "class_weight")
 

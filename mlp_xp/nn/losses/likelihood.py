@@ -28,6 +28,10 @@ class Poisson(ElementwiseLoss):
             each = each + stirling * xp.astype(target > 1, y.dtype)
         return each, rate - target
 
+    def predicted(self, xp: Any, y: Array, target: Array) -> tuple[Array, Array]:
+        """The rates exp(y)."""
+        return xp.exp(y), target
+
     def encode(self, xp: Any, target: Array, outputs: int, dtype: Any) -> Array:
         target = super().encode(xp, target, outputs, dtype)
         if bool(xp.any(target < 0)):
@@ -65,3 +69,7 @@ class GaussianNegativeLogLikelihood(Loss):
         share = batch_share(xp, m, weight, per_element=True)
         dy = xp.concat([e * precision, 0.5 - 0.5 * square], axis=-1)
         return xp.sum(share * each, axis=(-2, -1)), share * dy
+
+    def predicted(self, xp: Any, y: Array, target: Array) -> tuple[Array, Array]:
+        """The means m."""
+        return y[..., : y.shape[-1] // 2], target

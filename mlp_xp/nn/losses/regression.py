@@ -1,9 +1,9 @@
 """Losses for numbers, of the error e = y - t. All are averaged over all elements (see ElementwiseLoss)."""
 
 from dataclasses import dataclass
-from math import inf
-from typing import Any
+from typing import Any, ClassVar
 
+from mlp_xp.nn.checks import POSITIVE, Range
 from mlp_xp.nn.layer import Array
 
 from .base import ElementwiseLoss, keep_as_tuple, sign, vector
@@ -37,10 +37,7 @@ class Huber(ElementwiseLoss):
     """
 
     delta: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.delta < inf:
-            raise ValueError(f"Huber(delta={self.delta}): must be above 0, and finite")
+    ranges: ClassVar[dict[str, Range]] = {"delta": POSITIVE}
 
     def each(self, xp: Any, y: Array, target: Array) -> tuple[Array, Array]:
         e = y - target
@@ -56,12 +53,9 @@ class SmoothL1(ElementwiseLoss):
     """
 
     beta: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.beta < inf:
-            raise ValueError(
-                f"SmoothL1(beta={self.beta}): must be above 0, and finite; for beta = 0 use MeanAbsoluteError"
-            )
+    ranges: ClassVar[dict[str, Range]] = {
+        "beta": POSITIVE._replace(says=f"{POSITIVE.says}; for beta = 0 use MeanAbsoluteError")
+    }
 
     def each(self, xp: Any, y: Array, target: Array) -> tuple[Array, Array]:
         beta = float(self.beta)
@@ -93,6 +87,7 @@ class Quantile(ElementwiseLoss):
     quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         quantiles = keep_as_tuple(self, "quantiles")
         if not quantiles or not all(0 < q < 1 for q in quantiles):
             raise ValueError(f"Quantile(quantiles={quantiles}): give one or more numbers above 0 and below 1")
@@ -105,6 +100,13 @@ class Quantile(ElementwiseLoss):
         q = vector(xp, self.quantiles * (y.shape[-1] // len(self.quantiles)), y)
         e = target - y
         return xp.maximum((q - 1.0) * e, q * e), 0.5 - q - 0.5 * sign(xp, e)
+
+    def predicted(self, xp: Any, y: Array, target: Array) -> tuple[Array, Array]:
+        """Of each column the quantile nearest to the median; of two as near the first."""
+        q = self.quantiles
+        nearest = min(range(len(q)), key=lambda i: abs(q[i] - 0.5))
+        one_each = (..., slice(nearest, None, len(q)))
+        return y[one_each], target[one_each]
 
     def encode(self, xp: Any, target: Array, outputs: int, dtype: Any) -> Array:
         """Give targets of `dtype`, shape (batch, outputs): each column once for every quantile."""
