@@ -97,7 +97,9 @@ def test_a_net_learns_what_only_the_categories_tell(backend: backends.Backend) -
 
 @pytest.mark.parametrize(("value", "said"), [(3.0, "3"), (-1.0, "-1"), (1.5, "1.5")])
 @pytest.mark.parametrize(
-    "first", [(), (nn.Dropout(0.1),), (nn.Identity(),)], ids=["first", "after Dropout", "after Identity"]
+    "first",
+    [(), (nn.Identity(),), (nn.Sequential(nn.Standardize(6, skip=(1, 4))),)],
+    ids=["first", "after Identity", "after Standardize"],
 )
 def test_a_category_out_of_range_is_an_error_and_never_another_category(
     backend: backends.Backend, value: float, said: str, first: tuple[nn.Layer, ...]
@@ -110,6 +112,53 @@ def test_a_category_out_of_range_is_an_error_and_never_another_category(
         with pytest.raises(ValueError, match=f"column 4 holds {said}, but Embedding expects categories 0 to 2"):
             use()
     trainer.predict(TABLE)
+
+
+EMBEDDING = nn.Embedding({1: 3, 4: 3})
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        (nn.Standardize(6),),
+        (nn.Standardize(6, skip=(1,)),),
+        (nn.Identity(), nn.Dropout(0.1)),
+        (nn.GaussianNoise(0.1),),
+        (nn.Scale(6),),
+        (nn.Linear(6, 6),),
+        (nn.Residual(),),
+        (nn.Embedding({0: 2}),),
+        (nn.Sequential(nn.Identity(), nn.Tanh()),),
+        (nn.Parallel(nn.Identity(), nn.Identity()),),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("embedding", [EMBEDDING, nn.Sequential(nn.Parallel(nn.ReLU(), EMBEDDING))], ids=["", "nested"])
+def test_categories_must_reach_an_embedding_as_they_are(before: tuple[nn.Layer, ...], embedding: nn.Layer) -> None:
+    changing = len(before) - 1
+    with pytest.raises(ValueError, match=rf"layer {changing + 1}: .*columns \(1, 4\), and layer {changing}, .*skip="):
+        nn.Sequential(*before, embedding)
+
+
+def test_what_leaves_the_categories_alone_may_come_before_an_embedding(backend: backends.Backend) -> None:
+    assert nn.Sequential(nn.Identity(), nn.Parallel(nn.Sequential(EMBEDDING, nn.ReLU()), nn.Tanh())).codes == (1, 4)
+    plain = nn.Sequential(EMBEDDING, nn.Linear(20, 2))
+    with_standardize = nn.Sequential(nn.Flatten(), nn.Standardize(6, skip=(1, 4)), *plain.layers)
+    scaled = TABLE.copy()
+    numbers = [0, 2, 3, 5]
+    scaled[:, numbers] = (TABLE[:, numbers] - TABLE[:, numbers].mean(0)) / TABLE[:, numbers].std(0)
+    inside, outside = (
+        train.Trainer(model, nn.SoftmaxCrossEntropy(), optim.SGD(0.1), backend=backend, dtype="float64")
+        for model in (with_standardize, nn.Sequential(nn.Identity(), nn.Identity(), *plain.layers))
+    )
+    inside.fit(TABLE.reshape(6, 2, 3), np.arange(6) % 2, epochs=3, progress=False)
+    outside.fit(scaled, np.arange(6) % 2, epochs=3, progress=False)
+    for name, value in outside.parameters.items():
+        assert_close(inside.parameters[name], value, dtype=np.float64)
+    wrong = TABLE.copy()
+    wrong[2, 4] = 3
+    with pytest.raises(ValueError, match="column 4 holds 3, but Embedding expects categories 0 to 2"):
+        inside.predict(wrong.reshape(6, 2, 3))
 
 
 @pytest.mark.parametrize(
@@ -131,6 +180,12 @@ def test_a_category_out_of_range_is_an_error_and_never_another_category(
         (lambda: nn.Embedding({-1: 3}), "give each column from 0 on once"),
         (lambda: nn.Embedding(((1, 3), (1, 4))), "give each column from 0 on once"),
         (lambda: nn.Embedding({1: 0}), "at least 1 category"),
+        (lambda: nn.Embedding({3.7: 10}), r"Embedding\({3.7: 10}\): give .*both whole numbers"),  # type: ignore[dict-item]
+        (lambda: nn.Embedding({3: 2.5}), "both whole numbers"),
+        (lambda: nn.Embedding({"3": 2}), "both whole numbers"),
+        (lambda: nn.Embedding(((1, 2, 3),)), "both whole numbers"),
+        (lambda: nn.Embedding({1: 3}, features=True), r"Embedding\(features=True\)"),
+        (lambda: nn.Flatten(axes=2.0), r"Flatten\(axes=2\.0\)"),  # type: ignore[arg-type]
         (lambda: nn.Embedding(10), "give {column: number of categories}"),  # type: ignore[arg-type]
         (lambda: nn.Embedding({1: 3}, features=0), "whole number of features for each column"),
         (lambda: nn.Embedding({5: 3}).output_features(4), "expects at least 6 features, got 4"),

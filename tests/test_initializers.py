@@ -207,7 +207,10 @@ def test_only_lsuv_looks_at_the_data() -> None:
 
 
 def test_the_same_start_on_every_backend(backend: backends.Backend) -> None:
-    layers = [nn.Linear(12, 12, weight_init=init, bias_init=init) for init in INITIALIZERS.values()]
+    layers = [
+        nn.Linear(12, 12, weight_init=init, bias_init=nn.Zeros() if init.data_dependent else init)
+        for init in INITIALIZERS.values()
+    ]
     model = nn.Sequential(*layers, *(nn.Linear(*fans, weight_init=nn.Orthogonal()) for fans in ((12, 7), (7, 12))))
     trainer = train.Trainer(model, nn.MeanSquaredError(), optim.SGD(0.1), backend=backend, dtype="float64", seed=4)
     expected = nn.Layout(model).initial(4)
@@ -251,3 +254,32 @@ def test_what_makes_no_sense_is_refused(build: Any, message: str) -> None:
 
 def draw_vector(init: nn.Initializer) -> Any:
     return init.draw(np.random.default_rng(0), (5,), 5, 1)
+
+
+TAKING: dict[str, Any] = {
+    "Linear": lambda init: nn.Linear(6, 2, weight_init=init),
+    "Linear, bias": lambda init: nn.Linear(6, 2, bias_init=init),
+    "Maxout": lambda init: nn.Maxout(6, 2, weight_init=init),
+    "Maxout, bias": lambda init: nn.Maxout(6, 2, bias_init=init),
+    "Embedding": lambda init: nn.Embedding({0: 3}, weight_init=init),
+    "Scale": lambda init: nn.Scale(6, weight_init=init),
+    "PReLU": lambda init: nn.PReLU(slope_init=init),
+}
+"""Where initializers are given."""
+
+
+@pytest.mark.parametrize("name", TAKING)
+def test_only_an_initializer_is_taken_for_one(name: str) -> None:
+    kind = name.partition(",")[0]
+    for given, remedy in (("he", "HeNormal"), (0.5, "HeNormal"), (nn.GlorotUniform, "GlorotUniform")):
+        with pytest.raises(TypeError, match=rf"{kind}\(\w+_init=.*: give an initializer, for example nn.{remedy}\(\)"):
+            TAKING[name](given)
+
+
+@pytest.mark.parametrize("name", TAKING)
+def test_what_depends_on_data_is_taken_where_it_is_fitted_to_them(name: str) -> None:
+    if name in ("Linear", "Maxout"):
+        assert TAKING[name](nn.LSUV()).adapts and not TAKING[name](nn.Orthogonal()).adapts
+    else:
+        with pytest.raises(ValueError, match=r"_init=LSUV\(\)\): only the weights of Linear and Maxout are fitted"):
+            TAKING[name](nn.LSUV())

@@ -1,13 +1,15 @@
 """Every layer: its backward is the derivative of its forward, and it means the same on every backend."""
 
+import re
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import pytest
-from cases import LAYERS, Case, without_case
+from cases import LAYERS, LOSSES, Case, without_case
 from helpers import assert_close, at, run, start
 
-from mlp_xp import backends, nn, random
+from mlp_xp import backends, nn, optim, random
 
 DIFFERENTIABLE = {name: case for name, case in LAYERS.items() if case.layer.differentiable}
 WITH_PARAMETERS = {name: case for name, case in LAYERS.items() if nn.Layout(case.layer).count}
@@ -170,6 +172,13 @@ def test_shapes_that_do_not_fit_name_the_layer_and_what_it_expects() -> None:
     [
         (lambda: nn.Linear(0, 3), r"Linear\(0, 3\): give whole numbers of features"),
         (lambda: nn.Linear(4, 8.0), r"Linear\(4, 8\.0\): give whole numbers of features"),  # type: ignore[arg-type]
+        (lambda: nn.Linear(6, True), r"Linear\(6, True\): give whole numbers of features"),
+        (lambda: nn.Maxout(True, 3), r"Maxout\(True, 3, 2\): give whole numbers of features"),
+        (
+            lambda: nn.Linear(6, 2, nn.Orthogonal()),
+            r"bias=Orthogonal.*True or False; an initializer goes to weight_init=",
+        ),  # type: ignore[arg-type]
+        (lambda: nn.Linear(6, 2, bias="no"), r"Linear\(bias='no'\): must be True or False"),  # type: ignore[arg-type]
         (lambda: nn.Sequential([nn.ReLU()]), r"write Sequential\(\*layers\)"),  # type: ignore[arg-type]
         (lambda: nn.Dropout(1.0), r"must be in \[0, 1\)"),
         (lambda: nn.Dropout(-0.1), r"must be in \[0, 1\)"),
@@ -179,3 +188,22 @@ def test_shapes_that_do_not_fit_name_the_layer_and_what_it_expects() -> None:
 def test_a_layer_that_makes_no_sense_is_refused(build: Any, message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=message):
         build()
+
+
+WITH_NUMBERS = [
+    (thing, field.name)
+    for thing in [*(case.layer for case in LAYERS.values()), *(case.loss for case in LOSSES.values())]
+    for field in fields(thing)  # type: ignore[arg-type]
+    if isinstance(getattr(thing, field.name), float)
+]
+
+
+@pytest.mark.parametrize(("thing", "name"), WITH_NUMBERS, ids=[f"{thing!r}, {name}" for thing, name in WITH_NUMBERS])
+def test_what_is_no_number_is_refused_by_its_name(thing: Any, name: str) -> None:
+    scheduled = name in ("rate", "std")
+    for value in ("0.5", [0.5], True, *(() if scheduled else (optim.Cosine(0.5, steps=9),))):
+        given = re.escape(f"{type(thing).__name__}({name}={value!r}): ")
+        with pytest.raises(ValueError, match=f"{given}.*; give a number" + (" or a schedule" if scheduled else "$")):
+            replace(thing, **{name: value})
+    with pytest.raises(ValueError, match=f"{name}=nan"):
+        replace(thing, **{name: float("nan")})

@@ -401,9 +401,13 @@ def test_a_number_of_numpy_leaves_float32_as_it_is(loss: nn.Loss) -> None:
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [
-        (lambda: nn.Huber(0), ValueError, r"Huber\(delta=0\): must be above 0"),
+        (lambda: nn.Huber(0), ValueError, r"Huber\(delta=0\): must be a finite number above 0"),
         (lambda: nn.Huber(float("nan")), ValueError, r"Huber\(delta=nan\)"),
-        (lambda: nn.SmoothL1(-1.0), ValueError, r"SmoothL1\(beta=-1.0\): must be above 0.*use MeanAbsoluteError"),
+        (
+            lambda: nn.SmoothL1(-1.0),
+            ValueError,
+            r"SmoothL1\(beta=-1.0\): .* above 0; for beta = 0 use MeanAbsoluteError",
+        ),
         (lambda: nn.Quantile(()), ValueError, "one or more numbers above 0 and below 1"),
         (lambda: nn.Quantile((0.5, 1.0)), ValueError, r"Quantile\(quantiles=\(0.5, 1.0\)\).*above 0 and below 1"),
         (lambda: nn.Quantile(0.5), TypeError, r"Quantile\(quantiles=0.5\): must be a sequence of numbers"),
@@ -453,7 +457,13 @@ TWICE = nn.GaussianNegativeLogLikelihood()
         (nn.MultiClassHinge(), HALVES, 2, ValueError, "labels or one-hot rows as targets, not probabilities"),
         (nn.Poisson(), np.array([0, -2]), 1, ValueError, "expects counts.*not negative, got -2"),
         (nn.Quantile(), np.ones(2), 1, nn.ShapeError, r"3 outputs for each column.*gives 1 outputs; got shape \(2,\)"),
-        (nn.Quantile(), np.ones((2, 2)), 3, nn.ShapeError, r"3 outputs for each .* 3 outputs; got shape \(2, 2\)"),
+        (
+            nn.Quantile(),
+            np.ones((2, 2)),
+            3,
+            nn.ShapeError,
+            r"3 outputs for each .*, 6 for 2; .* gives 3 outputs; got shape \(2, 2\)",
+        ),
         (TWICE, np.ones((2, 2)), 2, nn.ShapeError, r"2 outputs for each .* gives 2 outputs; got shape \(2, 2\)"),
         (TWICE, NAN, 2, ValueError, "NaN or infinity"),
         (nn.MeanSquaredError(), NAN, 1, ValueError, "NaN or infinity"),

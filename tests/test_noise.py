@@ -1,5 +1,6 @@
 """Layers that add noise in training: what they draw, what they keep, and schedules of how much."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -99,14 +100,86 @@ def test_a_schedule_in_a_layer_is_saved_with_the_model(tmp_path: Any) -> None:
     assert nn.schedules_in(model) == (optim.Cosine(0.5, steps=10),)
 
 
+@pytest.mark.parametrize("kind", [nn.Dropout, nn.AlphaDropout, nn.GaussianNoise])
+def test_noise_for_rows_that_are_not_flat_is_refused(kind: Any) -> None:
+    assert nn.Sequential(nn.Flatten(), kind(0.1)).output_features((28, 28)) == 784
+    with pytest.raises(nn.ShapeError, match=rf"layer 0: {kind.__name__}.*shape \(28, 28\); put Flatten first"):
+        nn.Sequential(kind(0.1), nn.Flatten()).output_features((28, 28))
+
+
+# What a schedule says is checked at the step
+
+
+@pytest.mark.parametrize(
+    ("layer", "step", "message"),
+    [
+        (nn.Dropout(optim.Polynomial(0, 10, final=1.5)), 7, r"Dropout\(rate=1\.04\d*\) at step 7: .* in \[0, 1\)"),
+        (nn.Dropout(optim.Polynomial(0, 10, final=1.0)), 10, r"Dropout\(rate=1\.0\) at step 10"),
+        (nn.AlphaDropout(optim.Polynomial(0.5, 10, final=-1.0)), 4, r"AlphaDropout\(rate=-0\.(1|09)\d*\) at step 4"),
+        (
+            nn.GaussianNoise(optim.Polynomial(1, 10, final=-1.0)),
+            6,
+            r"GaussianNoise\(std=-0\.1\d*\) at step 6: .*least 0",
+        ),
+    ],
+)
+def test_a_schedule_that_leaves_the_range_is_refused_at_its_step(layer: nn.Layer, step: int, message: str) -> None:
+    numbers = nn.scheduled_numbers(nn.Sequential(nn.Linear(2, 2), nn.Residual(layer)))
+    for before in range(step):
+        numbers(before)
+    with pytest.raises(ValueError, match=message):
+        numbers(step)
+
+
+def test_the_scheduled_numbers_stand_in_the_order_of_the_schedules_and_each_is_checked_for_all_its_layers() -> None:
+    rising, falling = optim.Polynomial(0.0, 10, final=2.0), optim.MultiStep(0.5, milestones=(4,), factor=0.5)
+    model = nn.Sequential(nn.Dropout(falling), nn.GaussianNoise(rising), nn.Parallel(nn.Dropout(falling)))
+    assert nn.schedules_in(model) == (falling, rising)
+    for step in range(10):
+        assert nn.scheduled_numbers(model)(step) == (falling(step), rising(step))
+    shared = nn.scheduled_numbers(nn.Sequential(nn.GaussianNoise(rising), nn.Dropout(rising)))
+    assert shared(4) == (0.8,)
+    with pytest.raises(ValueError, match=r"Dropout\(rate=1\.2\) at step 6"):
+        shared(6)
+    assert nn.scheduled_numbers(nn.Sequential(nn.Linear(2, 2)))(0) == ()
+
+
+def test_a_schedule_that_can_be_changed_is_refused() -> None:
+    @dataclass
+    class Line(optim.Schedule):
+        slope: float = 0.1
+
+        def __call__(self, t: int) -> float:
+            return self.slope * t
+
+    with pytest.raises(TypeError, match=r"Dropout\(rate=.*Line\(slope=0.1\)\): .*@dataclass\(frozen=True\)"):
+        nn.Dropout(Line())
+
+    @dataclass(frozen=True)
+    class Mine(nn.Layer):
+        strength: Any
+
+    with pytest.raises(TypeError, match=r"Mine\(strength=.*@dataclass\(frozen=True\)"):
+        nn.schedules_in(nn.Sequential(Mine(Line())))
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
         (lambda: nn.AlphaDropout(1.0), r"AlphaDropout\(rate=1.0\).*must be in \[0, 1\)"),
         (lambda: nn.GaussianNoise(-0.1), "standard deviation must be at least 0"),
+        (lambda: nn.Dropout("0.5"), r"Dropout\(rate='0\.5'\): .*in \[0, 1\); give a number or a schedule"),
         (lambda: nn.GaussianNoise(float("nan")), "standard deviation must be at least 0"),
     ],
 )
 def test_what_makes_no_sense_is_refused(build: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_a_schedule_that_leaves_its_range_is_refused_at_the_step() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(optim.Polynomial(0.0, 10, final=1.5)), nn.Linear(4, 2))
+    trainer = train.Trainer(model, nn.SoftmaxCrossEntropy(), backend="numpy")
+    with pytest.raises(ValueError, match=r"Dropout\(rate=1\.0\d+\) at step 7: .*must be in \[0, 1\)"):
+        trainer.fit(np.ones((4, 3)), np.arange(4) % 2, epochs=20, batch_size=None, progress=False)
+    assert trainer.step == 7

@@ -165,6 +165,28 @@ def test_a_net_with_standardize_equals_a_net_on_standardized_data(backend: backe
         assert_close(inside.parameters[name], value, dtype=np.float64)
 
 
+def test_standardize_leaves_the_columns_alone_that_it_is_to_skip(backend: backends.Backend) -> None:
+    model = nn.Sequential(nn.Standardize(4, skip=[2, 0]), nn.Linear(4, 2))
+    trainer = train.Trainer(model, nn.SoftmaxCrossEntropy(), backend=backend, dtype="float64")
+    trainer.adapt(X)
+    expected = [np.where([1, 0, 1, 0], plain, of_data) for plain, of_data in ((0, X.mean(0)), (1, X.std(0)))]
+    assert_close(trainer.parameters["0.mean"][0], expected[0], dtype=np.float64)
+    assert_close(trainer.parameters["0.scale"][0], expected[1], dtype=np.float64)
+    assert nn.Standardize(4, skip=[2, 0]) == nn.Standardize(4, skip=(0, 2))
+
+
+@pytest.mark.parametrize("column", [1e30 * X[:, 0], 1e-30 * X[:, 0], np.full(7, 3e38)], ids=["large", "small", "mean"])
+def test_standardize_refuses_what_its_dtype_cannot_hold(backend: backends.Backend, column: np.ndarray) -> None:
+    data = np.column_stack([X, column])
+    models = [nn.Sequential(nn.Standardize(5, skip=skip), nn.Linear(5, 2)) for skip in ((), (4,))]
+    wide, skipping = (train.Trainer(model, nn.SoftmaxCrossEntropy(), backend=backend) for model in models)
+    with pytest.raises(ValueError, match=r"Standardize: .*column 4 is too large or too small for .*float32; bring"):
+        wide.adapt(data)
+    skipping.adapt(data)
+    precise = train.Trainer(models[0], nn.SoftmaxCrossEntropy(), backend=backend, dtype="float64")
+    precise.adapt(data)
+
+
 def test_lsuv_gives_every_layer_of_a_deep_net_unit_variance_before_the_first_step(backend: backends.Backend) -> None:
     layers: list[nn.Layer] = []
     for _ in range(6):
@@ -179,6 +201,13 @@ def test_lsuv_gives_every_layer_of_a_deep_net_unit_variance_before_the_first_ste
         assert out.var() == pytest.approx(1.0, rel=1e-9)
         seen = np.tanh(out)
     assert (seen @ values["12.0.weight"]).var() == pytest.approx(1.0, rel=1e-9)
+
+
+def test_lsuv_gives_all_pieces_of_maxout_together_unit_variance(backend: backends.Backend) -> None:
+    model = nn.Sequential(nn.Maxout(4, 3, weight_init=nn.LSUV()), nn.Linear(3, 2))
+    trainer = train.Trainer(model, nn.SoftmaxCrossEntropy(), backend=backend, dtype="float64")
+    trainer.adapt(X)
+    assert (X @ trainer.parameters["0.weight"]).var() == pytest.approx(1.0, rel=1e-9)
 
 
 def test_weights_put_in_by_hand_are_not_adapted() -> None:
@@ -213,6 +242,11 @@ def test_refreshed_statistics_are_those_of_the_averaged_weights() -> None:
         (lambda: nn.LayerNorm(4, eps=0.0), r"LayerNorm\(eps=0.0\): must be above 0"),
         (lambda: nn.Sequential(nn.Linear(3, 5), nn.BatchNorm(4)), r"layer 1: BatchNorm\(4\) expects 4 features, got 5"),
         (lambda: nn.Standardize(2.5), "give a whole number"),  # type: ignore[arg-type]
+        (lambda: nn.Standardize(4, skip=(4,)), r"Standardize\(skip=\(4,\)\): give columns from 0 to 3"),
+        (lambda: nn.Standardize(4, skip="ab"), "give columns from 0 to 3"),  # type: ignore[arg-type]
+        (lambda: nn.Standardize(4, skip=1.5), "give columns from 0 to 3"),  # type: ignore[arg-type]
+        (lambda: nn.BatchNorm(True), r"BatchNorm\(True\): give a whole number"),
+        (lambda: nn.BatchNorm(4, momentum=None), r"momentum=None\): .*in \[0, 1\]; give a number"),  # type: ignore[arg-type]
         (lambda: nn.Scale(3).output_features(4), r"Scale\(3\) expects 3 features, got 4"),
     ],
 )

@@ -28,7 +28,7 @@ from .initializers import (
     Uniform,
     Zeros,
 )
-from .layer import Context, Layer, Parameter, ShapeError, schedules_in
+from .layer import Context, Layer, Parameter, ShapeError, scheduled_numbers, schedules_in
 from .layout import Layout
 from .linear import Linear
 from .losses import (
@@ -139,5 +139,6 @@ __all__ = [
     "Zeros",
     "gradient_check",
     "jacobian_check",
+    "scheduled_numbers",
     "schedules_in",
 ]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from .checks import is_whole
 from .layer import Layer, ShapeError
 
 
@@ -13,8 +14,9 @@ class ByFeature(Layer):
     features: int
 
     def __post_init__(self) -> None:
-        if not hasattr(self.features, "__index__") or self.features < 1:
-            raise ShapeError(f"{type(self).__name__}({self.features}): give a whole number of features")
+        super().__post_init__()
+        if not is_whole(self.features):
+            raise ShapeError(f"{type(self).__name__}({self.features!r}): give a whole number of features")
 
     def output_features(self, features: Any) -> Any:
         if features not in (None, self.features):

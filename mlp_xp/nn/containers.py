@@ -1,6 +1,6 @@
 """Layers made of layers."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -26,6 +26,7 @@ class Container(Layer):
         for name, of_all in (("random", any), ("adapts", any), ("differentiable", all)):
             object.__setattr__(self, name, of_all(getattr(layer, name) for layer in layers))
         object.__setattr__(self, "minimum_rows", max((layer.minimum_rows for layer in layers), default=1))
+        object.__setattr__(self, "codes", tuple(sorted({column for layer in layers for column in layer.codes})))
         # What is the same in every step is worked out once: the names, and what needs to be looked at.
         object.__setattr__(self, "_named", tuple((str(index), layer) for index, layer in enumerate(layers)))
         trained = [any(leaf.trainable for _, leaf in leaves(layer.parameters())) for layer in layers]
@@ -51,6 +52,7 @@ class Container(Layer):
     adapts: ClassVar[bool]
     differentiable: ClassVar[bool]
     minimum_rows: ClassVar[int]
+    codes: ClassVar[tuple[int, ...]]
     _named: ClassVar[tuple[tuple[str, Layer], ...]]
     _trained: ClassVar[tuple[int, ...]]
     _buffered: ClassVar[tuple[int, ...]]
@@ -58,6 +60,20 @@ class Container(Layer):
 
 class Sequential(Container):
     """The layers one after another: Sequential(Linear(784, 256), ReLU(), Linear(256, 10))."""
+
+    def __init__(self, *layers: Layer) -> None:
+        super().__init__(*layers)
+        for index, layer in enumerate(layers):
+            for position, before in enumerate(layers[:index] if layer.codes else ()):
+                if not before.keeps(layer.codes):
+                    raise ValueError(
+                        f"layer {index}: {layer} looks up the categories in columns {layer.codes}, and layer "
+                        f"{position}, {before}, changes them before: let it come first, or behind "
+                        f"Standardize(features, skip={layer.codes})"
+                    )
+
+    def keeps(self, columns: Collection[int]) -> bool:
+        return all(layer.keeps(columns) for layer in self.layers)
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, list[Any]]:
         saved = []
@@ -105,9 +121,8 @@ class Sequential(Container):
     def check(self, xp: Any, x: Array) -> None:
         for _, layer in self._named:
             layer.check(xp, x)
-            if layer.parameters():
-                return  # what comes after it depends on weights
-            x, _ = layer.forward(xp, {}, x, Context())
+            if not layer.keeps(self.codes):
+                return  # what comes after it sees other values
 
 
 class Residual(Sequential):
@@ -123,6 +138,9 @@ class Residual(Sequential):
     def backward(self, xp: Any, p: Parameters, saved: list[Any], dy: Array) -> tuple[Array, Parameters]:
         dx, grads = super().backward(xp, p, saved, dy)
         return dy + dx, grads
+
+    def keeps(self, columns: Collection[int]) -> bool:
+        return False
 
     def output_features(self, features: Any) -> Any:
         given = super().output_features(features)

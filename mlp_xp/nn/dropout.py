@@ -7,16 +7,13 @@ from typing import Any, ClassVar
 from mlp_xp.random import bits, normal, threshold
 from mlp_xp.schedules import Schedule, Value
 
+from .checks import Range
 from .layer import Array, Context, Layer, Parameters
 
 ALPHA = -1.7580993408473766
 """What SELU tends to for x -> -infinity: minus its scale times its alpha."""
 
-
-def check_rate(layer: Any) -> None:
-    if not isinstance(layer.rate, Schedule) and not 0 <= layer.rate < 1:
-        kind = type(layer).__name__
-        raise ValueError(f"{kind}(rate={layer.rate}): the share of dropped elements must be in [0, 1)")
+SHARE = Range(lambda rate: 0 <= rate < 1, "the share of dropped elements must be in [0, 1)", also=Schedule)
 
 
 @dataclass(frozen=True)
@@ -29,9 +26,7 @@ class Dropout(Layer):
 
     rate: Value = 0.5
     random: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        check_rate(self)
+    ranges: ClassVar[dict[str, Range]] = {"rate": SHARE}
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Array | None]:
         if not ctx.training or self.rate == 0:
@@ -56,9 +51,7 @@ class AlphaDropout(Layer):
 
     rate: Value = 0.5
     random: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        check_rate(self)
+    ranges: ClassVar[dict[str, Range]] = {"rate": SHARE}
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Array | None]:
         if not ctx.training or self.rate == 0:
@@ -79,10 +72,9 @@ class GaussianNoise(Layer):
 
     std: Value = 0.1
     random: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.std, Schedule) and not 0 <= self.std < inf:
-            raise ValueError(f"GaussianNoise(std={self.std}): the standard deviation must be at least 0")
+    ranges: ClassVar[dict[str, Range]] = {
+        "std": Range(lambda std: 0 <= std < inf, "the standard deviation must be at least 0, and finite", also=Schedule)
+    }
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, None]:
         if not ctx.training or self.std == 0:

@@ -1,11 +1,13 @@
 """Categories as vectors that are learned."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from itertools import pairwise
+from numbers import Integral
 from typing import Any
 
 import array_api_compat
 
+from .checks import check_initializer, is_whole
 from .initializers import Initializer, Normal
 from .layer import Array, Context, Layer, Parameter, Parameters, ShapeError, side_by_side
 
@@ -17,6 +19,9 @@ class Embedding(Layer):
     `columns` says which and how many categories each has: Embedding({3: 10, 5: 4}, features=8) for columns 3 and 5. The
     other columns come first in y, as they are; then the vectors, column by column.
 
+    The layer must see the categories as they are in the data: it stands first, or behind what keeps its columns, such
+    as Standardize(6, skip=(3, 5)).
+
     As one-hot rows h a lookup is a product, and its derivative needs no scatter, which the standard lacks:
     y = h E,   dE = hT dy,   and dx is 0 for a category.   E: (..., categories, features)
     """
@@ -24,14 +29,21 @@ class Embedding(Layer):
     columns: Any
     """{column: number of categories}; kept as sorted pairs."""
     features: int = 8
+    _: KW_ONLY
     weight_init: Initializer = Normal(0.0, 1.0)
 
     def __post_init__(self) -> None:
-        pairs = getattr(self.columns, "items", lambda: self.columns)()
+        super().__post_init__()
         try:
-            columns = tuple(sorted((int(column), int(categories)) for column, categories in pairs))
-        except (TypeError, ValueError):
-            raise ShapeError(f"Embedding({self.columns!r}): give {{column: number of categories}}") from None
+            pairs = [(*pair,) for pair in getattr(self.columns, "items", lambda: self.columns)()]
+        except TypeError:
+            pairs = [()]
+        if any(len(pair) != 2 or not all(isinstance(n, Integral) for n in pair) for pair in pairs):
+            raise ShapeError(
+                f"Embedding({self.columns!r}): give {{column: number of categories}}, both whole numbers, for example "
+                f"{{3: 10}}"
+            )
+        columns = tuple(sorted((int(column), int(categories)) for column, categories in pairs))
         object.__setattr__(self, "columns", columns)
         chosen = [column for column, _ in columns]
         if not columns or chosen[0] < 0 or len(set(chosen)) < len(chosen) or min(n for _, n in columns) < 1:
@@ -39,8 +51,13 @@ class Embedding(Layer):
                 f"Embedding({dict(columns)}): give each column from 0 on once, with at least 1 category, for "
                 f"example {{3: 10}}"
             )
-        if not hasattr(self.features, "__index__") or self.features < 1:
-            raise ShapeError(f"Embedding(features={self.features}): give a whole number of features for each column")
+        if not is_whole(self.features):
+            raise ShapeError(f"Embedding(features={self.features!r}): give a whole number of features for each column")
+        check_initializer(self, "weight_init")
+
+    @property
+    def codes(self) -> tuple[int, ...]:  # type: ignore[override]
+        return tuple(column for column, _ in self.columns)
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
         numeric = [x[..., start:stop] for start, stop in self._between(x.shape[-1])]
@@ -90,8 +107,9 @@ class Embedding(Layer):
         return features + len(self.columns) * (self.features - 1)
 
     def check(self, xp: Any, x: Array) -> None:
+        x = xp.reshape(x, (x.shape[0], -1))  # before a Flatten it is not flat yet
         for column, categories in self.columns:
-            codes = x[..., column]
+            codes = x[:, column]
             wrong = (codes != xp.floor(codes)) | (codes < 0) | (codes > categories - 1)
             if bool(xp.any(wrong)):
                 bad = float(codes[int(xp.argmax(xp.astype(wrong, xp.int32)))])

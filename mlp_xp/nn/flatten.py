@@ -1,9 +1,11 @@
 """From rows with several axes to rows of features."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from .checks import is_whole
 from .layer import Array, Context, Layer, Parameters, ShapeError
 
 
@@ -14,8 +16,9 @@ class Flatten(Layer):
     axes: int = 2
 
     def __post_init__(self) -> None:
-        if not hasattr(self.axes, "__index__") or self.axes < 2:
-            raise ShapeError(f"Flatten(axes={self.axes}): give the number of axes that a row has, at least 2")
+        super().__post_init__()
+        if not is_whole(self.axes, at_least=2):
+            raise ShapeError(f"Flatten(axes={self.axes!r}): give the number of axes that a row has, at least 2")
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, tuple[int, ...]]:
         shape = tuple(x.shape)
@@ -32,3 +35,6 @@ class Flatten(Layer):
             shape = features if isinstance(features, tuple) else (features,)
             raise ShapeError(f"{self} expects rows with {self.axes} axes, got rows of shape {shape}")
         return prod(features)
+
+    def keeps(self, columns: Collection[int]) -> bool:
+        return True  # by their numbers in the flat row

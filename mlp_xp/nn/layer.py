@@ -1,12 +1,13 @@
 """What a layer is: a pure function and its derivative."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from mlp_xp import random
 from mlp_xp.schedules import Schedule, Value
 
+from .checks import Range, check_number, check_numbers, check_schedule
 from .initializers import Initializer
 
 Array = Any
@@ -64,6 +65,13 @@ class Layer:
     """Does `adapt` take something from the data before training?"""
     minimum_rows: ClassVar[int] = 1
     """The smallest batch that it can be trained on."""
+    codes: ClassVar[tuple[int, ...]] = ()
+    """The columns of its input that must hold categories, as they are in the data."""
+    ranges: ClassVar[dict[str, Range]] = {}
+    """What the numbers among the hyper-parameters may be, by name: checked at first, and a schedule at every step."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
 
     def parameters(self) -> dict[str, Any]:
         """The layer's parameters and buffers by name; a container gives a dict of dicts."""
@@ -74,7 +82,13 @@ class Layer:
 
         None is a number that is not known yet, a tuple the shape of a row that is not flat (see Flatten).
         """
+        if self.random and isinstance(features, tuple):  # whose rows would all get the same numbers
+            raise ShapeError(f"{self} draws numbers for flat rows, got rows of shape {features}; put Flatten first")
         return features
+
+    def keeps(self, columns: Collection[int]) -> bool:
+        """Do the values in these columns come out as they went in, in the same columns?"""
+        return False
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
         """Give y and what backward will need."""
@@ -100,7 +114,10 @@ class Layer:
         return p
 
     def check(self, xp: Any, x: Array) -> None:
-        """ValueError for data that this layer, where it stands first, cannot take. Reads the data: not for a step."""
+        """ValueError for data x (rows, ...) that this layer cannot take. Reads the data: not for a step.
+
+        It is asked where the data reach it as they are: see `keeps`.
+        """
 
 
 def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Parameter]]:
@@ -123,10 +140,35 @@ def side_by_side(xp: Any, parts: list[Array]) -> Array:
 
 def schedules_in(thing: Any) -> tuple[Schedule, ...]:
     """Every schedule among the hyper-parameters of a layer and the layers in it, once."""
+    return tuple(dict.fromkeys(schedule for schedule, _, _ in _uses(thing)))
+
+
+def scheduled_numbers(model: Layer) -> Callable[[int], tuple[float, ...]]:
+    """A function of the step: what each of `schedules_in(model)` is then; ValueError where a layer cannot take it."""
+    uses: dict[Schedule, list[tuple[Any, str]]] = {}
+    for schedule, owner, name in _uses(model):
+        uses.setdefault(schedule, []).append((owner, name))
+
+    def numbers(step: int) -> tuple[float, ...]:
+        found = []
+        for schedule, owners in uses.items():
+            number = schedule(step)
+            for owner, name in owners:
+                check_number(owner, name, number, f" at step {step}")
+            found.append(float(number))
+        return tuple(found)
+
+    return numbers
+
+
+def _uses(thing: Any, owner: Any = None, name: str = "") -> Iterator[tuple[Schedule, Any, str]]:
+    """Every schedule with whose hyper-parameter it is, and which."""
     if isinstance(thing, Schedule):
-        return (thing,)
-    if isinstance(thing, tuple):
-        inside = thing
-    else:
-        inside = tuple(getattr(thing, field.name) for field in fields(thing)) if is_dataclass(thing) else ()
-    return tuple(dict.fromkeys(schedule for each in inside for schedule in schedules_in(each)))
+        check_schedule(owner, name, thing)
+        yield thing, owner, name
+    elif isinstance(thing, tuple):
+        for each in thing:
+            yield from _uses(each, owner, name)
+    elif is_dataclass(thing):
+        for field in fields(thing):
+            yield from _uses(getattr(thing, field.name), thing, field.name)

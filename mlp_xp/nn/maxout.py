@@ -1,14 +1,16 @@
 """Maxout: an activation that learns its own shape."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
+from .checks import check_initializer, is_whole
 from .initializers import HeNormal, Initializer, Zeros
-from .layer import Array, Context, Layer, Parameter, Parameters, ShapeError
+from .layer import Array, Context, Parameter, Parameters, ShapeError
+from .linear import Affine
 
 
 @dataclass(frozen=True)
-class Maxout(Layer):
+class Maxout(Affine):
     """y = the largest of `pieces` affine maps z_k = x W_k + b_k (Goodfellow et al., "Maxout Networks", 2013).
 
     Shapes: x (..., batch, in), y (..., batch, out); W (..., in, pieces out) holds W_1, W_2, ... side by side, and so
@@ -20,15 +22,18 @@ class Maxout(Layer):
     in_features: int
     out_features: int
     pieces: int = 2
+    _: KW_ONLY
     weight_init: Initializer = HeNormal()
     bias_init: Initializer = Zeros()
 
     def __post_init__(self) -> None:
-        for features in (self.in_features, self.out_features):
-            if not hasattr(features, "__index__") or features < 1:
-                raise ShapeError(f"{self._name}: give whole numbers of features")
-        if not hasattr(self.pieces, "__index__") or self.pieces < 2:
+        super().__post_init__()
+        if not is_whole(self.in_features) or not is_whole(self.out_features):
+            raise ShapeError(f"{self._name}: give whole numbers of features")
+        if not is_whole(self.pieces, at_least=2):
             raise ValueError(f"{self._name}: the largest of at least 2 pieces is taken; for one piece use Linear")
+        check_initializer(self, "weight_init", fitted=True)
+        check_initializer(self, "bias_init")
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, tuple[Array, Array]]:
         z = x @ p["weight"] + p["bias"]
@@ -66,4 +71,4 @@ class Maxout(Layer):
 
     @property
     def _name(self) -> str:
-        return f"Maxout({self.in_features}, {self.out_features}, {self.pieces})"
+        return f"Maxout({self.in_features!r}, {self.out_features!r}, {self.pieces!r})"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from .by_feature import ByFeature
+from .checks import Range
 from .initializers import Constant, Zeros
 from .layer import Array, Context, Parameter, Parameters, ShapeError
 
@@ -15,11 +16,7 @@ class Normalization(ByFeature):
     """What the three have in common: eps > 0 under the root."""
 
     eps: float = 1e-5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.eps < 1:
-            raise ValueError(f"{type(self).__name__}(eps={self.eps}): must be above 0 and below 1")
+    ranges: ClassVar[dict[str, Range]] = {"eps": Range(lambda eps: 0 < eps < 1, "must be above 0 and below 1")}
 
     def _parameter(self, init: Any, trainable: bool = True) -> Parameter:
         return Parameter((1, self.features), init, self.features, self.features, decays=False, trainable=trainable)
@@ -37,11 +34,9 @@ class BatchNorm(Normalization):
 
     momentum: float = 0.1
     minimum_rows: ClassVar[int] = 2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.momentum <= 1:
-            raise ValueError(f"BatchNorm(momentum={self.momentum}): the share of the newest batch must be in [0, 1]")
+    ranges: ClassVar[dict[str, Range]] = Normalization.ranges | {
+        "momentum": Range(lambda share: 0 <= share <= 1, "the share of the newest batch must be in [0, 1]")
+    }
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
         if ctx.training and x.shape[-2] < 2:
@@ -50,7 +45,7 @@ class BatchNorm(Normalization):
             mean, var = moments(xp, x, axis=-2)
         else:
             mean, var = p["running_mean"], p["running_var"]
-        scale = 1.0 / xp.sqrt(var + self.eps)
+        scale = 1.0 / xp.sqrt(var + float(self.eps))
         z = (x - mean) * scale
         return z * p["weight"] + p["bias"], (z, scale, (mean, var) if ctx.training else None)
 
@@ -96,7 +91,7 @@ class LayerNorm(Normalization):
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
         mean, var = moments(xp, x, axis=-1)
-        scale = 1.0 / xp.sqrt(var + self.eps)
+        scale = 1.0 / xp.sqrt(var + float(self.eps))
         z = (x - mean) * scale
         return z * p["weight"] + p["bias"], (z, scale)
 
@@ -120,7 +115,7 @@ class RMSNorm(Normalization):
     """
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
-        scale = 1.0 / xp.sqrt(mean_of(xp, x * x, axis=-1) + self.eps)
+        scale = 1.0 / xp.sqrt(mean_of(xp, x * x, axis=-1) + float(self.eps))
         z = x * scale
         return z * p["weight"], (z, scale)
 

@@ -1,9 +1,10 @@
 """Rectifiers, elementwise: for large x they give x, for large -x little or nothing."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from .activations import between, check_positive
+from .activations import between
+from .checks import POSITIVE, Range, check_initializer, is_whole
 from .initializers import Constant, Initializer
 from .layer import Array, Context, Layer, Parameter, Parameters, ShapeError
 
@@ -39,10 +40,9 @@ class LeakyReLU(Layer):
     """y = max(x, a x) with a = slope in [0, 1),   dx = dy where x > 0, else a dy (Maas et al., 2013)."""
 
     slope: float = 0.01
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.slope < 1:
-            raise ValueError(f"{self}: the slope below zero must be in [0, 1); PReLU learns any slope")
+    ranges: ClassVar[dict[str, Range]] = {
+        "slope": Range(lambda slope: 0 <= slope < 1, "the slope below zero must be in [0, 1); PReLU learns any slope")
+    }
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Array]:
         y = xp.maximum(x, float(self.slope) * x)
@@ -66,8 +66,10 @@ class PReLU(Layer):
     slope_init: Initializer = Constant(0.25)
 
     def __post_init__(self) -> None:
-        if self.features is not None and (not hasattr(self.features, "__index__") or self.features < 1):
-            raise ShapeError(f"PReLU({self.features}): give a whole number of features, or None for one shared slope")
+        super().__post_init__()
+        if self.features is not None and not is_whole(self.features):
+            raise ShapeError(f"PReLU({self.features!r}): give a whole number of features, or None for one shared slope")
+        check_initializer(self, "slope_init")
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Array]:
         return xp.maximum(x, 0.0) + p["slope"] * xp.minimum(x, 0.0), x
@@ -98,9 +100,7 @@ class ELU(Layer):
     """
 
     alpha: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_positive(self, "alpha", self.alpha)
+    ranges: ClassVar[dict[str, Range]] = {"alpha": POSITIVE}
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Array]:
         y = xp.maximum(x, 0.0) + float(self.alpha) * xp.expm1(xp.minimum(x, 0.0))
@@ -119,9 +119,7 @@ class CELU(Layer):
     """
 
     alpha: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_positive(self, "alpha", self.alpha)
+    ranges: ClassVar[dict[str, Range]] = {"alpha": POSITIVE}
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Array]:
         alpha = float(self.alpha)
@@ -164,9 +162,7 @@ class Softplus(Layer):
     """
 
     beta: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_positive(self, "beta", self.beta)
+    ranges: ClassVar[dict[str, Range]] = {"beta": POSITIVE}
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Array]:
         beta = float(self.beta)

@@ -1,11 +1,15 @@
 """Each feature times a number of its own, learned or taken from the data."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import array_api_compat
+
 from .by_feature import ByFeature
+from .checks import check_initializer, is_whole
 from .initializers import Constant, Initializer, Zeros
-from .layer import Array, Context, Parameter, Parameters
+from .layer import Array, Context, Parameter, Parameters, ShapeError
 from .normalization import moments
 
 
@@ -17,6 +21,10 @@ class Scale(ByFeature):
     """
 
     weight_init: Initializer = Constant(1.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_initializer(self, "weight_init")
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Array]:
         return x * p["weight"], x
@@ -37,10 +45,19 @@ class Standardize(ByFeature):
     """y = (x - mean) / scale,   dx = dy / scale,   with the mean and standard deviation of the training data.
 
     They are taken from the data of the first fit, or by `Trainer.adapt`, stay as they are, and are saved with the
-    model: so it takes raw data for ever after. A feature that is constant has scale 1.
+    model: so it takes raw data for ever after. A feature that is constant has scale 1. The columns in `skip` stay as
+    they are: Sequential(Standardize(6, skip=(3,)), Embedding({3: 10}), ...) for categories in column 3.
     """
 
+    skip: tuple[int, ...] = ()
     adapts: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        skip = tuple(self.skip) if isinstance(self.skip, Collection) else (self.skip,)
+        if not all(is_whole(column, at_least=0) and column < self.features for column in skip):
+            raise ShapeError(f"Standardize(skip={self.skip!r}): give columns from 0 to {self.features - 1}")
+        object.__setattr__(self, "skip", tuple(sorted({int(column) for column in skip})))
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, None]:
         return (x - p["mean"]) / p["scale"], None
@@ -54,9 +71,25 @@ class Standardize(ByFeature):
         mean, _ = moments(xp, x, axis=-2)
         rest, var = moments(xp, x - mean, axis=-2)  # the mean of what is left makes up for rounding in the first
         constant = xp.max(x, axis=-2, keepdims=True) == -xp.max(-x, axis=-2, keepdims=True)
-        std = xp.where(constant, xp.ones_like(var), xp.sqrt(var))
+        marks = [[float(column in self.skip) for column in range(self.features)]]
+        skipped = xp.asarray(marks, dtype=x.dtype, device=array_api_compat.device(x)) > 0
+        mean = xp.where(skipped, xp.zeros_like(mean), mean + rest)
+        std = xp.where(skipped | constant, xp.ones_like(var), xp.sqrt(var))
+        self._check(xp, mean, std)
         zero = xp.zeros_like(p["mean"])  # of the shape that the buffers have
-        return {"mean": zero + mean + rest, "scale": zero + std}
+        return {"mean": zero + mean, "scale": zero + std}
+
+    def _check(self, xp: Any, mean: Array, std: Array) -> None:
+        wrong = ~(xp.isfinite(mean) & xp.isfinite(std) & (std > 0))
+        if bool(xp.any(wrong)):
+            column = int(xp.argmax(xp.astype(wrong, xp.int32))) % self.features
+            raise ValueError(
+                f"Standardize: the mean or the variance of column {column} is too large or too small for {std.dtype}; "
+                f"bring the column to another unit, or compute in float64"
+            )
+
+    def keeps(self, columns: Collection[int]) -> bool:
+        return set(columns) <= set(self.skip)
 
     def parameters(self) -> dict[str, Parameter]:
         shape, fans = (1, self.features), (1, 1)

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from mlp_xp import backends, random
-from mlp_xp.nn import Layer, Layout, Loss, ShapeError, schedules_in
+from mlp_xp.nn import Layer, Layout, Loss, ShapeError, scheduled_numbers
 from mlp_xp.nn.layout import Vector
 from mlp_xp.optim import Adam, Optimizer
 
@@ -86,7 +86,7 @@ class Trainer:
                 for metric in self.metrics
                 if not metric.by_batches
             ]
-            self._schedules = schedules_in(model)
+            self._scheduled = scheduled_numbers(model)
             self._vectors = tuple(
                 None if values is None else self.layout.spread(xp, values, like)
                 for values in self.optimizer.multipliers(self.layout)
@@ -349,7 +349,7 @@ class Trainer:
         return Settings(
             random.key(self.seed, step) if draws else (0, 0),
             tuple(map(float, self.optimizer.coefficients(step - self.began))),
-            tuple(float(schedule(step)) for schedule in self._schedules),
+            self._scheduled(step),
             self._vectors,
         )
 
@@ -402,8 +402,8 @@ class Trainer:
         """Continue from a file of `save`, on any backend; after a whole epoch, as if there had been no stop.
 
         model, loss, optimizer and metrics need to be given where they are not classes of mlp_xp itself. An optimizer
-        given in place of the saved one goes on if its slots are in the file, and starts anew, its schedules too, if not.
-        Callbacks start anew.
+        given in place of the saved one goes on if its slots are in the file, and starts anew, its schedules too, if
+        not. Callbacks start anew.
         """
         from .checkpoint import load
 
