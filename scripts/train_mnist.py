@@ -17,10 +17,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "dropout": 0.5,
         "input_dropout": 0.2,
         "max_norm": 3.0,
-        "optimizer": "nesterov",
-        "lr": 0.1,
+        "optimizer": "adam",
+        "lr": 0.001,
         "schedule": "cosine",
-        "epochs": 300,
+        "epochs": 30,
     },
 }
 

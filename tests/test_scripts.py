@@ -121,8 +121,7 @@ def test_a_preset_is_a_published_net_and_other_options_change_it(tmp_path: Path)
     linear = [nn.Linear(784, 24), nn.Linear(24, 16)]
     hidden = [layer for each in linear for layer in (each, nn.ReLU(), nn.Dropout(0.5))]
     assert trainer.model == nn.Sequential(nn.Dropout(0.2), *hidden, nn.Linear(16, 10))
-    rate = optim.Cosine(0.1, 469)
-    assert trainer.optimizer == optim.SGD(rate, 0.9, True, constraints={"*.weight": optim.MaxNorm(3.0)})
+    assert trainer.optimizer == optim.Adam(optim.Cosine(0.001, 469), constraints={"*.weight": optim.MaxNorm(3.0)})
     for name, value in trainer.parameters.items():
         if name.endswith("weight"):
             assert (np.linalg.norm(value, axis=0) <= 3.0 * (1 + 1e-6)).all()
