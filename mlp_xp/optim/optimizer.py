@@ -78,6 +78,8 @@ class Optimizer:
     def number(self, name: str, t: int) -> float:
         """A hyper-parameter at step t."""
         value = getattr(self, name)
+        if type(value) is float:
+            return value  # as nearly always, in every step
         if not isinstance(value, Schedule):
             return float(value)
         number = at(value, t)
@@ -176,6 +178,8 @@ class FirstOrder(Optimizer):
         raise NotImplementedError
 
     def coefficients(self, t: int) -> tuple[float, ...]:
+        if self.weight_decay == 0 and self.l1 == 0:
+            return 0.0, 0.0, *self.numbers(t)
         decay = self.number("weight_decay", t) * (self.learning_rate(t) if self.decoupled else 1.0)
         return decay, self.number("l1", t), *self.numbers(t)
 

@@ -144,12 +144,16 @@ def add(
 ) -> Totals:
     """The totals with one more batch, whose mean loss is `value`."""
     mass = loss.mass(xp, y, target, weight)
-    by_batches = [metric for metric in metrics if metric.by_batches]
-    kept = tuple(
-        continued(xp, metric, loss, before, y, target, weight)
-        for before, metric in zip(totals.metrics, by_batches, strict=True)
-    )
+    kept = totals.metrics
+    if kept:
+        pairs = zip(kept, by_batches(metrics), strict=True)
+        kept = tuple(continued(xp, metric, loss, before, y, target, weight) for before, metric in pairs)
     return Totals(totals.weight + mass, totals.loss + value * mass, kept)
+
+
+def by_batches(metrics: Sequence[Metric]) -> list[Metric]:
+    """Those that need not see all rows at once."""
+    return [metric for metric in metrics if metric.by_batches]
 
 
 def zero_totals(xp: Any, loss: Loss, metrics: Sequence[Metric], like: Array, outputs: int) -> Totals:
@@ -157,5 +161,5 @@ def zero_totals(xp: Any, loss: Loss, metrics: Sequence[Metric], like: Array, out
     device = array_api_compat.device(like)
     # An array for each: a compiled step may take them over, which it can do with a buffer only once.
     weight, value = (xp.zeros((), dtype=like.dtype, device=device) for _ in range(2))
-    kept = tuple(started(xp, metric, loss, like, outputs) for metric in metrics if metric.by_batches)
+    kept = tuple(started(xp, metric, loss, like, outputs) for metric in by_batches(metrics))
     return Totals(weight, value, kept)

@@ -21,7 +21,17 @@ from .history import History
 from .interrupt import DeferredInterrupt
 from .metrics import Metric, continued, started
 from .rollback import Rollback
-from .step import Data, Settings, State, Totals, evaluation_step, prediction_step, training_step, zero_totals
+from .step import (
+    Data,
+    Settings,
+    State,
+    Totals,
+    by_batches,
+    evaluation_step,
+    prediction_step,
+    training_step,
+    zero_totals,
+)
 
 Array = Any
 EVALUATION_ROWS = 4096
@@ -446,8 +456,7 @@ class Trainer:
         """Fetch the mean loss and the metrics from the device."""
         weight, loss, *kept = self._fetch([totals.weight, totals.loss, *chain(*totals.metrics)])
         means = {"loss": float(loss) / float(weight) if weight else nan}  # no row counts
-        by_batches = [metric for metric in self.metrics if metric.by_batches]
-        for metric, on_device in zip(by_batches, totals.metrics, strict=True):
+        for metric, on_device in zip(by_batches(self.metrics), totals.metrics, strict=True):
             mine, kept = kept[: len(on_device)], kept[len(on_device) :]
             means[metric.name] = metric.result(tuple(mine))
         return means
