@@ -8,7 +8,8 @@ from mlp_xp.optim import Exponential
 
 from . import inputs
 from .checkpoint import PARTS, contents, rebuild
-from .trainer import Plan, Trainer
+from .plan import Plan
+from .trainer import Trainer
 
 
 @dataclass(frozen=True)

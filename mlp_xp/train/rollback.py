@@ -4,7 +4,8 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .trainer import Plan, Trainer
+    from .plan import Plan
+    from .trainer import Trainer
 
 STEPS_BETWEEN_COPIES = 64
 

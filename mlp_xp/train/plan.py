@@ -1,0 +1,63 @@
+"""How a fit is cut into steps."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from mlp_xp import random
+from mlp_xp.optim import Optimizer
+
+from .rollback import Rollback
+from .step import Data
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+
+class Plan:
+    """How one fit cuts its data into steps. Every step is a function of its number: it can be made again."""
+
+    def __init__(self, trainer: "Trainer", data: Data, batch: int, shuffle: bool) -> None:
+        self.trainer, self.data, self.batch, self.shuffle = trainer, data, batch, shuffle
+        self.steps = -(-data.x.shape[0] // batch)
+        self.first_step, self.first_epoch = trainer.step, trainer.epoch
+        self._draws = trainer.model.random
+        self.optimizers = [(trainer.step, trainer.optimizer)]
+        """From which step on which optimizer was used: they differ where the learning rate was scaled."""
+        self.rollback = Rollback(trainer, self)
+
+    def ordered(self, epoch: int) -> tuple[Data, Data]:
+        """The data with the rows of each batch of an epoch; and the same for the last batch, which may be smaller."""
+        if self.steps == 1:
+            return self.data, self.data  # the order of the rows makes no difference
+        trainer, rows, full = self.trainer, self.data.x.shape[0], (self.steps - 1) * self.batch
+        order = random.permutation(trainer.seed, epoch, rows) if self.shuffle else random.identity(rows)
+        shaped = order[:full].reshape(-1, self.batch), order[full:].reshape(1, -1)
+        first, last = (self.data._replace(batches=trainer.backend.from_host(batches)) for batches in shaped)
+        return first, last
+
+    def advance(self, data: tuple[Data, Data], index: int) -> None:
+        """Make step `index` of an epoch whose data is `data`."""
+        trainer = self.trainer
+        is_last = index == self.steps - 1
+        trainer.state = trainer._training_step(
+            trainer.state,
+            data[is_last],
+            0 if is_last else index,
+            trainer._settings(self._draws),
+        )
+        trainer.step += 1
+
+    def again(self, stop: int) -> Iterator[None]:
+        """Make steps again, from the trainer's current one until `stop` updates have been made; yields after each."""
+        ordered_epoch, data = -1, (self.data, self.data)
+        while self.trainer.step < stop:
+            epoch, index = divmod(self.trainer.step - self.first_step, self.steps)
+            if epoch != ordered_epoch:
+                ordered_epoch, data = epoch, self.ordered(self.first_epoch + epoch)
+            self.trainer._optimizer = self.in_force(self.trainer.step)
+            self.advance(data, index)
+            yield
+
+    def in_force(self, step: int) -> Optimizer:
+        """The optimizer that makes the update after `step` updates."""
+        return next(optimizer for first, optimizer in reversed(self.optimizers) if first <= step)
