@@ -7,32 +7,14 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from mlp_xp import backends, nn, optim, train, viz
+from mlp_xp.catalogue import ACTIVATIONS, OPTIMIZERS, activation, suitable_init
 from mlp_xp.names import unknown
 
-ACTIVATIONS: dict[str, type[nn.Layer]] = {
-    kind.__name__.lower(): kind
-    for kind in (
-        *(nn.Sigmoid, nn.HardSigmoid, nn.LogSigmoid, nn.Tanh, nn.HardTanh, nn.Softsign, nn.ReLU, nn.ReLU6),
-        *(nn.LeakyReLU, nn.PReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.HardSwish, nn.Mish, nn.Softplus),
-    )
-}
-SATURATING = (nn.Sigmoid, nn.HardSigmoid, nn.LogSigmoid, nn.Tanh, nn.HardTanh, nn.Softsign)
-OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
-    kind.__name__.lower(): kind
-    for kind in (
-        *(optim.SGD, optim.Adagrad, optim.Adadelta, optim.RMSprop, optim.Adam, optim.AdamW, optim.Adamax, optim.NAdam),
-        *(optim.RAdam, optim.Lion, optim.LAMB, optim.Rprop, optim.ASGD),
-    )
-} | {
-    "momentum": partial(optim.SGD, momentum=0.9),
-    "nesterov": partial(optim.SGD, momentum=0.9, nesterov=True),
-}
 SCHEDULES: dict[str, Callable[[float, int], optim.Schedule | float]] = {
     "constant": lambda lr, steps: lr,
     "cosine": lambda lr, steps: optim.Cosine(lr, steps),
@@ -123,15 +105,12 @@ def batch_size(text: str) -> int | None:
 
 def multilayer(args: argparse.Namespace, inputs: int, outputs: int, *, standardize: bool = False) -> nn.Sequential:
     """Linear layers with the activation and dropout between them, as the options say; weights start as suits both."""
-    activation = ACTIVATIONS[args.activation]
-    init: nn.Initializer = nn.GlorotNormal() if issubclass(activation, SATURATING) else nn.HeNormal()
-    if activation is nn.SELU:
-        init = nn.LeCunNormal()  # with it a deep net normalises itself
+    init = suitable_init(activation(args.activation))
     layers: list[nn.Layer] = [nn.Standardize(inputs)] if standardize else []
     layers += [nn.Dropout(args.input_dropout)] if args.input_dropout else []
     width = inputs
     for units in args.layers:
-        layers += [nn.Linear(width, units, weight_init=init), activation()]
+        layers += [nn.Linear(width, units, weight_init=init), activation(args.activation)]
         layers += [nn.Dropout(args.dropout)] if args.dropout else []
         width = units
     return nn.Sequential(*layers, nn.Linear(width, outputs, weight_init=init))

@@ -140,6 +140,12 @@ LOSSES: dict[str, LossCase] = {
     "Hinge": LossCase(nn.Hinge(), _signs),
     "Hinge(squared=True)": LossCase(nn.Hinge(squared=True), _signs),
     "MultiClassHinge": LossCase(nn.MultiClassHinge(), _labels),
+    "Summed": LossCase(nn.Summed(nn.SigmoidBinaryCrossEntropy()), _rng.uniform(size=(BATCH, FEATURES))),
+    "Summed, two outputs a column": LossCase(nn.Summed(nn.GaussianNegativeLogLikelihood()), _numbers[:, :2]),
+    "MultiOutput": LossCase(
+        nn.MultiOutput(nn.SoftmaxCrossEntropy(label_smoothing=0.1), (2, 2)),
+        np.array([[0, 1], [1, 0], [1, 1], [0, 0], [1, 1]], np.int32),
+    ),
 }
 
 INITIALIZERS: dict[str, nn.Initializer] = {
@@ -169,6 +175,10 @@ OPTIMIZERS: dict[str, optim.Optimizer] = {
     "SGD": optim.SGD(0.05),
     "SGD, momentum": optim.SGD(0.05, momentum=0.9),
     "SGD, Nesterov": optim.SGD(0.05, momentum=0.9, nesterov=True),
+    "SGD, rate in velocity": optim.SGD(optim.Exponential(0.1, 0.9), 0.9, dampening=0.3, rate_in_velocity=True),
+    "SGD, Nesterov, rate in velocity": optim.SGD(
+        optim.Exponential(0.1, 0.9), 0.9, nesterov=True, rate_in_velocity=True
+    ),
     "SGD, every option": optim.SGD(
         0.05,
         weight_decay=0.1,
@@ -186,6 +196,7 @@ OPTIMIZERS: dict[str, optim.Optimizer] = {
     "Adadelta": optim.Adadelta(),
     "Adam": optim.Adam(0.02),
     "Adam, AMSGrad": optim.Adam(0.02, beta1=0.7, beta2=0.97, eps=1e-4, amsgrad=True),
+    "Adam, epsilon hat": optim.Adam(0.02, eps=1e-2, epsilon_hat=True),
     "AdamW": optim.AdamW(0.02, weight_decay=0.1),
     "Adamax": optim.Adamax(0.02),
     "NAdam": optim.NAdam(0.02),

@@ -134,6 +134,12 @@ def by_torch(torch: Any, loss: Any, y: Any, t: Any) -> tuple[Any, Any]:
             return torch.relu(1 - t * y).pow(2 if squared else 1).mean(1), ones
         case nn.MultiClassHinge():
             return F.multi_margin_loss(y, labels, **unreduced), ones
+        case nn.Summed(loss=inner):
+            return by_torch(torch, inner, y, t)[0] * (FEATURES // inner.outputs_per_target), ones
+        case nn.MultiOutput(loss=inner, classes=classes):
+            how = {**unreduced, "label_smoothing": inner.label_smoothing}
+            parts = zip(torch.split(y, classes, 1), t.long().T, strict=True)
+            return sum(F.cross_entropy(part, column, **how) for part, column in parts), ones
     raise NotImplementedError(loss)
 
 
@@ -216,6 +222,32 @@ def test_hinge_is_scikit_learns_hinge_loss() -> None:
     assert float(value) == pytest.approx(hinge_loss(labels, y[:, 0], sample_weight=WEIGHTS), rel=1e-13)
 
 
+def test_several_labels_lose_the_sum_of_pytorchs_cross_entropies(backend: backends.Backend) -> None:
+    torch, rng = pytest.importorskip("torch"), np.random.default_rng(4)
+    classes = (3, 1, 2, 4)
+    loss = nn.MultiOutput(nn.SoftmaxCrossEntropy(label_smoothing=0.1), classes)
+    labels, y = rng.integers(0, classes, size=(BATCH, 4)), rng.normal(size=(BATCH, 10))
+    with backend.scope():
+        encoded = backend.to_host(loss.encode(backend.xp, backend.from_host(labels), 10, backend.xp.float64))
+    value, dy = call(backend, loss, y, encoded, None)
+    logits = torch.tensor(y, requires_grad=True)
+    columns = zip(torch.split(logits, classes, 1), torch.tensor(labels).T, strict=True)
+    expected = sum(torch.nn.functional.cross_entropy(z, label, label_smoothing=0.1) for z, label in columns)
+    expected.backward()
+    assert float(value) == pytest.approx(expected.item(), rel=1e-13)
+    assert_close(dy, logits.grad.numpy(), factor=32, dtype=np.float64)
+
+
+def test_summed_binary_cross_entropies_are_pytorchs_sum_divided_by_the_rows() -> None:
+    torch, case = pytest.importorskip("torch"), LOSSES["Summed"]
+    y, t = torch.tensor(outputs(case), requires_grad=True), torch.tensor(case.target)
+    expected = torch.nn.BCEWithLogitsLoss(reduction="sum")(y, t) / BATCH
+    expected.backward()
+    value, dy = case.loss(np, outputs(case), case.target)
+    assert float(value) == pytest.approx(expected.item(), rel=1e-13)
+    assert_close(dy, y.grad.numpy(), factor=32, dtype=np.float64)
+
+
 # ---- how losses are related ----
 
 
@@ -231,6 +263,8 @@ def test_hinge_is_scikit_learns_hinge_loss() -> None:
         (nn.SoftmaxCrossEntropy(), nn.SoftmaxCrossEntropy(0, (2, 2, 2, 2)), "SoftmaxCrossEntropy, labels", 1),
         (nn.SoftmaxCrossEntropy(), nn.SoftmaxCrossEntropy(0, (2, 2, 2, 2)), "SoftmaxCrossEntropy, soft", 2),
         (nn.SoftmaxCrossEntropy(), nn.KLDivergence(), "SoftmaxCrossEntropy, labels", 1),
+        (nn.Quantile((0.1, 0.8)), nn.Summed(nn.Quantile((0.1, 0.8))), "Quantile", 2),
+        (nn.MeanSquaredError(), nn.Summed(nn.MeanSquaredError()), "MeanSquaredError", FEATURES),
     ],
 )
 def test_a_loss_is_a_special_case_of_another(special: nn.Loss, general: nn.Loss, target: str, factor: float) -> None:
@@ -321,6 +355,7 @@ FAR = [[1000.0, -1000.0]]
         (nn.Hinge(), FAR, [[-1, 1]], 1001),
         (nn.Hinge(squared=True), FAR, [[-1, 1]], 1001**2),
         (nn.MultiClassHinge(), FAR, [[0, 1]], 1000.5),
+        (nn.Summed(nn.SigmoidBinaryCrossEntropy()), FAR, [[0, 1]], 2000),
     ],
 )
 def test_outputs_of_a_thousand_are_exact_and_silent(
@@ -421,6 +456,23 @@ def test_a_number_of_numpy_leaves_float32_as_it_is(loss: nn.Loss) -> None:
         (lambda: nn.SoftmaxCrossEntropy(class_weight="balanced"), TypeError, "'balanced'.*a sequence of numbers"),
         (lambda: nn.SoftmaxCrossEntropy(class_weight={0: 1, 1: 5}), TypeError, "a sequence of numbers"),
         (lambda: nn.SigmoidBinaryCrossEntropy(pos_weight=-1), ValueError, "pos_weight=.*not negative"),
+        (lambda: nn.Summed(nn.SoftmaxCrossEntropy()), TypeError, r"Summed\(loss=SoftmaxC.* such as nn.MeanSquaredErr"),
+        (lambda: nn.Summed(nn.Summed(nn.Huber())), TypeError, r"Summed\(loss=Summed\(.*a mean over the columns"),
+        (lambda: nn.Summed(nn.Huber), TypeError, r"Summed\(loss=<class .*a mean over the columns"),
+        (lambda: nn.MultiOutput(nn.Huber(), (3, 2)), TypeError, r"MultiOutput\(loss=Huber\(.*such as nn.SoftmaxCross"),
+        (
+            lambda: nn.MultiOutput(nn.SoftmaxCrossEntropy(class_weight=(1, 2)), (2, 2)),
+            ValueError,
+            "MultiOutput.*cannot share a class_weight",
+        ),
+        (
+            lambda: nn.MultiOutput(nn.SoftmaxCrossEntropy(), ()),
+            ValueError,
+            r"classes=\(\)\): give the number of classes",
+        ),
+        (lambda: nn.MultiOutput(nn.SoftmaxCrossEntropy(), 3), ValueError, r"classes=3\): .* for example \(3, 2\)"),
+        (lambda: nn.MultiOutput(nn.SoftmaxCrossEntropy(), (3, 0)), ValueError, r"classes=\(3, 0\)\): give the number"),
+        (lambda: nn.MultiOutput(nn.SoftmaxCrossEntropy(), (3, 2.0)), ValueError, r"classes=\(3, 2.0\)\): give"),
     ],
 )
 def test_hyper_parameters_out_of_range_are_refused(build: Any, error: type, message: str) -> None:
@@ -432,6 +484,7 @@ def test_hyper_parameters_out_of_range_are_refused(build: Any, error: type, mess
 
 NAN, HALVES = np.array([0.0, np.nan]), np.full((2, 2), 0.5)
 TWICE = nn.GaussianNegativeLogLikelihood()
+SEVERAL = nn.MultiOutput(nn.SoftmaxCrossEntropy(), (3, 2))
 
 
 @pytest.mark.parametrize(
@@ -467,6 +520,14 @@ TWICE = nn.GaussianNegativeLogLikelihood()
         (TWICE, np.ones((2, 2)), 2, nn.ShapeError, r"2 outputs for each .* gives 2 outputs; got shape \(2, 2\)"),
         (TWICE, NAN, 2, ValueError, "NaN or infinity"),
         (nn.MeanSquaredError(), NAN, 1, ValueError, "NaN or infinity"),
+        (nn.Summed(nn.SigmoidBinaryCrossEntropy()), np.array([[0, 2]]), 2, ValueError, "between 0 and 1, got 0 to 2"),
+        (nn.Summed(TWICE), np.ones((2, 2)), 2, nn.ShapeError, "2 outputs for each .* gives 2 outputs"),
+        (SEVERAL, np.array([[2, 1], [0, 2]]), 5, ValueError, r"column 1 run from 1 to 2, .*\(3, 2\) .* be 0 to 1"),
+        (SEVERAL, np.array([[-1, 1], [0, 1]]), 5, ValueError, "column 0 run from -1 to 0"),
+        (SEVERAL, np.array([[0.0, 1.0]]), 5, TypeError, "integer class labels, got dtype .*float64"),
+        (SEVERAL, np.array([[0, 1]]), 6, nn.ShapeError, "needs 5 outputs, one for each class; the model gives 6"),
+        (SEVERAL, np.array([0, 1]), 5, nn.ShapeError, r"shape \(rows, 2\); got shape \(2,\)"),
+        (SEVERAL, np.array([[0, 1, 1]]), 5, nn.ShapeError, r"shape \(rows, 2\); got shape \(1, 3\)"),
         (nn.MeanSquaredError(), np.array([0.0, 1.0]), 2, nn.ShapeError, r"shape \(rows, 2\)"),
     ],
 )
@@ -504,6 +565,28 @@ def test_targets_are_accepted_in_every_usual_form(backend: backends.Backend) -> 
         np.testing.assert_array_equal(encoded(nn.Quantile((0.1, 0.9)), [[1, 2]], 4), [[1, 1, 2, 2]])
         np.testing.assert_array_equal(encoded(nn.GaussianNegativeLogLikelihood(), [1, 2], 2), [[1], [2]])
         assert encoded(nn.GaussianNegativeLogLikelihood(), [[1, 2, 3]], 6).shape == (1, 3)
+        np.testing.assert_array_equal(encoded(nn.Summed(nn.Quantile((0.1, 0.9))), [[1, 2]], 4), [[1, 1, 2, 2]])
+        # A column for every label
+        several = nn.MultiOutput(categorical, (3, 2))
+        labels = encoded(several, [[2, 1], [0, 0]], 5)
+        assert labels.dtype == np.int32
+        np.testing.assert_array_equal(labels, [[2, 1], [0, 0]])
+        np.testing.assert_array_equal(encoded(several, [[True, False]], 5), [[1, 0]])
+        np.testing.assert_array_equal(encoded(nn.MultiOutput(categorical, (3,)), [2, 0], 3), [[2], [0]])
+
+
+def test_what_is_around_a_loss_tells_metrics_what_the_loss_tells_them() -> None:
+    y, t, quantiles = np.arange(12.0).reshape(2, 6), np.ones((2, 6)), nn.Quantile((0.1, 0.5, 0.9))
+    summed = nn.Summed(quantiles)
+    assert summed.outputs_per_target == 3
+    for ours, theirs in zip(summed.predicted(np, y, t), quantiles.predicted(np, y, t), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_numbers_of_classes_may_be_a_list_or_an_array() -> None:
+    given = [nn.MultiOutput(nn.SoftmaxFocal(), classes) for classes in ((3, 2), [3, 2], np.array([3, 2]))]
+    assert {repr(loss.classes) for loss in given} == {"(3, 2)"}
+    assert len(set(given)) == 1
 
 
 def test_rows_of_probabilities_may_be_off_by_rounding() -> None:
@@ -523,4 +606,21 @@ def test_the_mean_over_batches_of_any_size_is_the_mean_over_all_with_class_weigh
     # evaluate looks at 4096 rows at a time, fit at 7.
     assert trainer.evaluate(x, labels, sample_weight=weight)["loss"] == pytest.approx(float(expected), rel=1e-12)
     history = trainer.fit(x, labels, sample_weight=weight, epochs=1, batch_size=7, progress=False)
+    assert history["loss"] == pytest.approx([float(expected)], rel=1e-12)
+
+
+def test_several_labels_are_learned_and_their_mean_over_batches_is_that_over_all_rows() -> None:
+    rng = np.random.default_rng(0)
+    x, weight = rng.normal(size=(200, 3)), rng.uniform(size=200)
+    labels = np.stack([x.argmax(1), (x[:, 0] > 0).astype(int)], axis=1)
+    loss = nn.MultiOutput(nn.SoftmaxCrossEntropy(), (3, 2))
+    trainer = train.Trainer(nn.Linear(3, 5), loss, optim.Adam(0.1), backend="numpy", dtype="float64")
+    history = trainer.fit(x, labels, sample_weight=weight, epochs=60, batch_size=32, progress=False)
+    assert history["loss"][-1] < 0.2 * history["loss"][0]
+    y = trainer.predict(x)
+    assert (y[:, :3].argmax(1) == labels[:, 0]).mean() > 0.95
+    assert (y[:, 3:].argmax(1) == labels[:, 1]).mean() > 0.95
+    still = train.Trainer(nn.Linear(3, 5), loss, optim.SGD(0.0), backend="numpy", dtype="float64")
+    expected, _ = loss(np, still.predict(x), labels, weight)
+    history = still.fit(x, labels, sample_weight=weight, epochs=1, batch_size=7, progress=False)
     assert history["loss"] == pytest.approx([float(expected)], rel=1e-12)

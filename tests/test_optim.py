@@ -220,6 +220,65 @@ def test_the_defaults_are_those_of_torch_optim(torch: Any, name: str) -> None:
     }
 
 
+# ---- against scikit-learn ----
+
+
+@dataclass(frozen=True)
+class Stairs(optim.Schedule):
+    """Up and down, every seven steps."""
+
+    def __call__(self, t: int) -> float:
+        return (0.05, 0.01, 0.08, 0.002)[t // 7 % 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "ours"),
+    [
+        ("SGD", {"momentum": 0.0, "nesterov": False}, optim.SGD(Stairs())),
+        ("SGD", {"momentum": 0.9, "nesterov": False}, optim.SGD(Stairs(), momentum=0.9, rate_in_velocity=True)),
+        ("SGD", {"momentum": 0.9}, optim.SGD(Stairs(), momentum=0.9, nesterov=True, rate_in_velocity=True)),
+        (
+            "Adam",
+            {"beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-2},
+            optim.Adam(0.02, beta1=0.8, beta2=0.99, eps=1e-2, epsilon_hat=True),
+        ),
+        ("Adam", {"epsilon": 1e-2}, optim.AdamW(0.02, eps=1e-2, epsilon_hat=True, weight_decay=0.0)),
+    ],
+    ids=["SGD", "SGD, momentum", "SGD, Nesterov", "Adam", "AdamW"],
+)
+def test_two_hundred_steps_are_those_of_scikit_learn(
+    name: str, options: dict[str, Any], ours: optim.FirstOrder
+) -> None:
+    module = pytest.importorskip("sklearn.neural_network._stochastic_optimizers")
+    p = START[0].copy()
+    theirs = getattr(module, f"{name}Optimizer")([p], ours.learning_rate(0), **options)
+    for t, parameters in enumerate(follow(ours, 200)):
+        if name == "SGD":
+            theirs.learning_rate = ours.learning_rate(t)
+        theirs.update_params([p], [gradient(p, t)])
+        assert_same(parameters, p)
+
+
+@pytest.mark.parametrize("options", [{}, {"dampening": 0.3}, {"nesterov": True}], ids=["plain", "dampened", "nesterov"])
+def test_the_rate_in_the_velocity_differs_only_where_the_learning_rate_changes(options: dict[str, Any]) -> None:
+    for constant, lr in ((True, 0.05), (False, Stairs())):
+        gradients = optim.SGD(lr, momentum=0.9, **options)
+        steps = replace(gradients, rate_in_velocity=True)
+        paths = zip(follow(gradients, 50), follow(steps, 50), strict=True)
+        assert [np.abs(a - b).max() < 1e-12 for a, b in paths] == [constant or t < 7 for t in range(50)]
+
+
+def test_epsilon_hat_is_added_to_the_root_of_the_largest_second_moment_too() -> None:
+    p, m, v, largest = START[0], 0.0, 0.0, 0.0
+    for t, ours in enumerate(follow(optim.Adam(0.02, beta2=0.9, eps=1e-2, amsgrad=True, epsilon_hat=True), 100)):
+        g = gradient(p, t)
+        m, v = 0.9 * m + 0.1 * g, 0.9 * v + 0.1 * g * g
+        largest = np.maximum(largest, v)
+        step = 0.02 * np.sqrt(1 - 0.9 ** (t + 1)) / (1 - 0.9 ** (t + 1))
+        p = p - step * m / (np.sqrt(largest) + 1e-2)
+        assert_same(ours, p)
+
+
 # ---- against the papers ----
 
 
@@ -584,6 +643,9 @@ def test_a_scaled_optimizer_has_that_share_of_the_learning_rate_at_every_step() 
         (lambda: optim.SGD(momentum=1.0), r"SGD\(momentum=1\.0\): .* at least 0 and below 1"),
         (lambda: optim.SGD(nesterov=True), r"SGD\(nesterov=True\) needs a momentum"),
         (lambda: optim.SGD(momentum=0.9, nesterov=True, dampening=0.1), r"SGD\(nesterov=True\) .* no dampening"),
+        (lambda: optim.SGD(rate_in_velocity=True), r"SGD\(rate_in_velocity=True\) needs a momentum above 0"),
+        (lambda: optim.SGD(momentum=0.9, rate_in_velocity=1), r"SGD\(rate_in_velocity=1\): write True or False"),  # type: ignore[arg-type]
+        (lambda: optim.Adam(epsilon_hat="x"), r"Adam\(epsilon_hat='x'\): write True or False"),  # type: ignore[arg-type]
         (lambda: optim.Adam(float("nan")), r"Adam\(lr=nan\)"),
         (lambda: optim.Adam(float("inf")), r"Adam\(lr=inf\): give a finite number"),
         (lambda: optim.Adam("1e-3"), r"Adam\(lr='1e-3'\)"),  # type: ignore[arg-type]
@@ -685,7 +747,7 @@ def test_it_is_plain_data_and_back(optimizer: optim.Optimizer) -> None:
 
 
 def test_only_what_differs_is_shown_of_the_options_that_all_share() -> None:
-    assert repr(optim.SGD(0.1)) == "SGD(lr=0.1, momentum=0.0, nesterov=False, dampening=0.0)"
+    assert repr(optim.SGD(0.1)) == ("SGD(lr=0.1, momentum=0.0, nesterov=False, dampening=0.0, rate_in_velocity=False)")
     assert "weight_decay" not in repr(optim.AdamW()) and "weight_decay=0.0" in repr(optim.AdamW(weight_decay=0.0))
     assert repr(optim.Lion(clip_norm=1.0)) == "Lion(lr=0.0001, beta1=0.9, beta2=0.99, clip_norm=1.0)"
     assert "lr_multipliers=(('0.*', 0.0),)" in repr(optim.Adam(lr_multipliers={"0.*": 0.0}))

@@ -42,6 +42,7 @@ from .losses import (
     MeanAbsoluteError,
     MeanSquaredError,
     MultiClassHinge,
+    MultiOutput,
     Poisson,
     Quantile,
     SigmoidBinaryCrossEntropy,
@@ -49,6 +50,7 @@ from .losses import (
     SmoothL1,
     SoftmaxCrossEntropy,
     SoftmaxFocal,
+    Summed,
 )
 from .maxout import Maxout
 from .normalization import BatchNorm, LayerNorm, RMSNorm
@@ -107,6 +109,7 @@ __all__ = [
     "MeanSquaredError",
     "Mish",
     "MultiClassHinge",
+    "MultiOutput",
     "Normal",
     "Orthogonal",
     "PReLU",
@@ -134,6 +137,7 @@ __all__ = [
     "Sparse",
     "Standardize",
     "Step",
+    "Summed",
     "Tanh",
     "Uniform",
     "Zeros",

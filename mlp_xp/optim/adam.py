@@ -49,9 +49,13 @@ class Adam(Moments):
 
     With amsgrad, the largest v so far takes the place of v in the step (Reddi et al., 2018). PyTorch's
     betas=(0.9, 0.999) is beta1=0.9, beta2=0.999 here.
+
+    With epsilon_hat, eps is added to the root of v before its correction (the end of the paper's section 2; so do
+    TensorFlow and scikit-learn):   p <- p - lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps)
     """
 
     amsgrad: bool = False
+    epsilon_hat: bool = False
 
     @property
     def slot_names(self) -> tuple[str, ...]:
@@ -63,7 +67,8 @@ class Adam(Moments):
 
     def numbers(self, t: int) -> tuple[float, ...]:
         a1, a2, correction1, correction2 = self.moments(t)
-        return self.learning_rate(t) * correction2 / correction1, a1, a2, self.number("eps", t) * correction2
+        eps = self.number("eps", t) * (1.0 if self.epsilon_hat else correction2)
+        return self.learning_rate(t) * correction2 / correction1, a1, a2, eps
 
 
 def adam(xp: Any, p: Array, g: Array, slots: Slots, numbers: Any) -> tuple[Array, Slots]:

@@ -5,6 +5,7 @@ from .binary import SigmoidBinaryCrossEntropy, SigmoidFocal
 from .categorical import CrossEntropy, KLDivergence, SoftmaxCrossEntropy, SoftmaxFocal
 from .likelihood import GaussianNegativeLogLikelihood, Poisson
 from .margin import Hinge, MultiClassHinge
+from .multiple import MultiOutput, Summed
 from .regression import Huber, LogCosh, MeanAbsoluteError, MeanSquaredError, Quantile, SmoothL1
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "MeanAbsoluteError",
     "MeanSquaredError",
     "MultiClassHinge",
+    "MultiOutput",
     "Poisson",
     "Quantile",
     "SigmoidBinaryCrossEntropy",
@@ -25,5 +27,6 @@ __all__ = [
     "SmoothL1",
     "SoftmaxCrossEntropy",
     "SoftmaxFocal",
+    "Summed",
     "batch_share",
 ]
