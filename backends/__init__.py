@@ -4,19 +4,25 @@
     >>> backends.select("numpy").word
     'numpy'
 
-`select` finds a backend by one word, `available` says for each whether it is usable here, and if not, why.
+`select` finds a backend by one word, `of` the one for an array; `available` says for each whether it is usable here,
+and if not, why.
 """
 
 import importlib
 import os
 from types import ModuleType
+from typing import Any
+
+import array_api_compat
 
 from .base import Array, Backend, BackendError, DeviceError, Status
 
-__all__ = ["Array", "Backend", "BackendError", "DeviceError", "Status", "available", "select"]
+__all__ = ["Array", "Backend", "BackendError", "DeviceError", "Status", "available", "of", "select"]
 
 NAMES = ("numpy", "cupy", "torch", "jax", "strict")
 VARIABLE = "MLP_XP_BACKEND"
+LIBRARIES = {"cupy": "cupy", "torch": "torch", "jax": "jax", "jaxlib": "jax", "array_api_strict": "strict"}
+"""The backend for the arrays of each package that defines some."""
 
 
 def _module(name: str) -> ModuleType:
@@ -57,3 +63,12 @@ def select(word: str | Backend = "auto") -> Backend:
         return module.create(device)
     except BackendError as error:
         raise BackendError(f"backend {word!r}{said}: {error}") from None
+
+
+def of(array: Any) -> Backend:
+    """The backend that computes where an array lies; NumPy's for what is no array of a library, such as a list."""
+    kinds = type(array).__mro__ if array_api_compat.is_array_api_obj(array) else ()
+    packages = [kind.__module__.partition(".")[0] for kind in kinds]
+    name = next((LIBRARIES[package] for package in packages if package in LIBRARIES), "numpy")
+    module = _module(name)
+    return module.create("" if name == "numpy" else module.where(array))

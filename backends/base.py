@@ -51,6 +51,19 @@ class Backend:
     """The word that selects this backend and device, such as "torch:cuda:0"."""
     has_float64: bool = True
 
+    def __eq__(self, other: object) -> bool:
+        """Is it the same library on the same device?"""
+        return type(other) is type(self) and other.word == self.word
+
+    def __hash__(self) -> int:
+        return hash(self.word)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle and copy: the word, as a library and its devices cannot be written down."""
+        from . import select
+
+        return select, (self.word,)
+
     def owns(self, array: object) -> bool:
         """Is it an array of this library (on whichever of its devices)?"""
         raise NotImplementedError

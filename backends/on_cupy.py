@@ -133,3 +133,7 @@ class CuPyBackend(Backend):
 
 
 create = CuPyBackend
+
+
+def where(array: Any) -> str:
+    return str(array.device.id)

@@ -77,3 +77,8 @@ class JAXBackend(Backend):
 
 
 create = JAXBackend
+
+
+def where(array: Any) -> str:
+    (device,) = array.devices()
+    return f"{device.platform}:{device.id}"

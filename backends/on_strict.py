@@ -59,3 +59,8 @@ class StrictBackend(Backend):
 
 
 create = StrictBackend
+
+
+def where(array: Any) -> str:
+    name = str(array.device).split("'")[1]
+    return "" if name == "CPU_DEVICE" else name

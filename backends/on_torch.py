@@ -72,3 +72,7 @@ class TorchBackend(Backend):
 
 
 create = TorchBackend
+
+
+def where(array: Any) -> str:
+    return str(array.device)

@@ -1,7 +1,8 @@
 """Multi-layer perceptrons with hand-derived backpropagation, written once for every array library.
 
 The rooms, each imported when first used: `nn` (layers, losses), `optim` (update rules), `train` (the loop),
-`data` (data sets), `viz` (pictures), `backends` (NumPy, CuPy, PyTorch, JAX, array-api-strict).
+`estimators` (the scikit-learn face), `data` (data sets), `viz` (pictures), `backends` (NumPy, CuPy, PyTorch, JAX,
+array-api-strict).
 """
 
 import importlib
@@ -9,7 +10,7 @@ from types import ModuleType
 
 __version__ = "0.1.0"
 
-_ROOMS = ("backends", "data", "nn", "optim", "random", "train", "viz")
+_ROOMS = ("backends", "catalogue", "data", "estimators", "nn", "optim", "random", "train", "viz")
 
 
 def __getattr__(name: str) -> ModuleType:

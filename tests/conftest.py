@@ -1,6 +1,7 @@
 """The backends that the tests run on, and what happens where one is missing."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+os.environ.setdefault("SCIPY_ARRAY_API", "1")  # scikit-learn's array API needs it before SciPy is imported
 
 from mlp_xp import backends
 from mlp_xp.backends.on_numpy import NumPyBackend

@@ -413,3 +413,11 @@ def test_early_stopping_watches_numbers_only() -> None:
         fit(new(), callbacks=[train.EarlyStopping("confusion_matrix")])
     with pytest.raises(KeyError, match="unknown column 'roc_auc'; did you mean 'val_roc_auc'"):
         fit(new(), callbacks=[train.EarlyStopping("roc_auc")])
+
+
+def test_metrics_of_classes_refuse_several_labels_a_row() -> None:
+    model = nn.Linear(3, 5)
+    loss = nn.MultiOutput(nn.SoftmaxCrossEntropy(), (2, 3))
+    trainer = train.Trainer(model, loss, backend="numpy", metrics=[train.Accuracy()])
+    with pytest.raises(ValueError, match=r"measure one label a row, and the targets have 2 \(MultiOutput\)"):
+        trainer.fit(np.ones((4, 3)), np.array([[0, 2], [1, 1], [0, 0], [1, 2]]), epochs=1, progress=False)

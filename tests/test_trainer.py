@@ -689,6 +689,59 @@ def test_a_rate_that_is_scaled_where_training_blows_up_does_not_hide_the_last_go
     assert np.isfinite(trainer.evaluate(x, y)["loss"])
 
 
+class Rates(train.Callback):
+    """Sets the learning rate of the next epoch; 1e80 in place of the last."""
+
+    def __init__(self, rates: list[float]) -> None:
+        self.rates = rates
+
+    def on_epoch_end(self, trainer: train.Trainer, record: dict[str, float]) -> None:
+        trainer.learning_rate = self.rates[trainer.epoch]
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda lr: optim.Adam(lr), lambda lr: optim.EMA(optim.SGD(lr, momentum=0.9))], ids=["Adam", "EMA"]
+)
+def test_a_learning_rate_that_is_set_is_that_of_the_next_step(
+    backend: backends.Backend, tmp_path: Path, wrap: Any
+) -> None:
+    rates = [0.1, 0.03, 0.2, 0.01]
+    trainer = new(backend, optimizer=wrap(0.1))
+    fit(trainer, epochs=3, callbacks=Rates(rates))
+    scheduled = new(backend, optimizer=wrap(optim.Chained(tuple(rates[:3]), (3, 6))))
+    fit(scheduled, epochs=3)
+    np.testing.assert_array_equal(weights(trainer), weights(scheduled))
+    assert trainer.history["learning_rate"] == rates[:3]
+    assert trainer.optimizer == wrap(0.01) and trainer.learning_rate == 0.01  # for what comes after
+    trainer.save(tmp_path / "model")
+    twins = train.Trainer.load(tmp_path / "model", backend=backend), pickle.loads(pickle.dumps(new(optimizer=wrap(1))))
+    twins[1].learning_rate = np.float64(0.01)
+    assert [twin.optimizer for twin in twins] == [wrap(0.01)] * 2
+    assert type(twins[1].learning_rate) is float
+
+
+def test_set_learning_rates_are_set_again_on_the_way_back_to_the_last_good_weights() -> None:
+    rates = [0.1, 0.3, 0.05, 1e200, 0.1]
+    trainer, same = (
+        train.Trainer(nn.Linear(3, 1), nn.MeanSquaredError(), optim.SGD(0.1), backend="numpy", dtype="float64")
+        for _ in range(2)
+    )
+    with pytest.raises(train.Diverged) as error:
+        fit(trainer, epochs=5, callbacks=Rates(rates))
+    assert error.value.step == 11 and trainer.step == 9  # 3 steps an epoch; the first with 1e200 gave bad weights
+    assert trainer.learning_rate == 1e200
+    fit(same, epochs=3, callbacks=Rates(rates))
+    np.testing.assert_array_equal(weights(trainer), weights(same))
+
+
+def test_learning_rates_that_cannot_be_are_refused() -> None:
+    for rate in (-1.0, float("nan"), float("inf"), True, optim.Cosine(0.1, 5)):
+        with pytest.raises(ValueError, match=r"learning_rate = .*: give a finite number of at least 0"):
+            new().learning_rate = rate  # type: ignore[assignment]
+    with pytest.raises(ValueError, match="its learning rate cannot be changed"):
+        new(optimizer=optim.Rprop()).learning_rate = 0.1
+
+
 def test_buffers_that_overflow_are_found_too() -> None:
     model = nn.Sequential(nn.BatchNorm(3), nn.Linear(3, 2))
     trainer = train.Trainer(model, nn.SoftmaxCrossEntropy(), backend="numpy")

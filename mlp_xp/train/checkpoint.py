@@ -24,8 +24,8 @@ def contents(trainer: "Trainer") -> tuple[dict[str, Any], dict[str, Any]]:
     tensors = trainer.parameters
     for name, slot in zip(trainer.optimizer.slot_names, trainer.state.slots, strict=True):
         tensors |= {f"optimizer.{name}/{parameter}": part for parameter, part in trainer.named(slot).items()}
-    numbers = {name: getattr(trainer, name) for name in ("dtype", "seed", "step", "began", "epoch", "adapted")}
-    return tensors, numbers | {"history": trainer.history.records}
+    numbers = {name: getattr(trainer, name) for name in ("dtype", "seed", "l2", "step", "began", "epoch", "adapted")}
+    return tensors, numbers | {"history": list(trainer.history.records)}
 
 
 def rebuild(
@@ -34,7 +34,8 @@ def rebuild(
     """A trainer that has reached what `contents` gave; an optimizer whose slots are not all there starts anew."""
     from .trainer import Trainer
 
-    trainer = Trainer(**parts, backend=backend, dtype=numbers["dtype"], seed=numbers["seed"])
+    options = {"dtype": numbers["dtype"], "seed": numbers["seed"], "l2": numbers.get("l2", 0.0)}  # none in older files
+    trainer = Trainer(**parts, backend=backend, **options)
     trainer.parameters = {key: value for key, value in tensors.items() if "/" not in key}
     slots, began = [], numbers["began"]
     for name, fresh in zip(trainer.optimizer.slot_names, trainer.state.slots, strict=True):

@@ -238,6 +238,11 @@ def decided(xp: Any, y: Array, threshold: float) -> Array:
 def labels(xp: Any, y: Array, target: Array) -> Array:
     """The class each row is of, (batch,)."""
     if target.dtype != y.dtype:
+        if target.ndim != 1:
+            raise ValueError(
+                f"metrics of classes measure one label a row, and the targets have {target.shape[1]} (MultiOutput); "
+                f"measure each column by itself"
+            )
         return target
     return decided(xp, target, 0.5)
 

@@ -76,6 +76,8 @@ class FullBatchStep:
 
         self.finished = ""
         """Why the last step was the last one; empty where another may follow."""
+        self.evaluations = 0
+        """How many function values, each with its gradient, have been taken."""
         self._optimizer, self._to_host, self._zeros_like = optimizer, backend.to_host, xp.zeros_like
         self._eps = float(xp.finfo(like.dtype).eps)
         self._trial = backend.compile(trial)
@@ -128,6 +130,7 @@ class FullBatchStep:
 
     def _evaluate(self, state: State, data: Data, settings: Settings, d: Array, start: Array, length: float) -> Trial:
         """The function at `length` times d from the state; `start` is the gradient there. The one place that waits."""
+        self.evaluations += 1
         moved, gradient, numbers = self._trial(state._replace(slots=()), data, settings, d, start, length)
         value, slope, largest, start_slope = self._to_host(numbers).tolist()
         return Trial(length, value, slope, Point(moved, gradient, largest, start_slope))

@@ -1,16 +1,22 @@
 """What a user hands in, checked once and put on the device."""
 
+from math import inf
+from numbers import Real
 from operator import index
 from typing import Any
 
 from mlp_xp.nn import Layer, Loss, ShapeError
 
+from .rows import SparseRows, is_sparse
 from .step import Data
 
 
 def features(backend: Any, x: Any, model: Layer, dtype: str, name: str = "X") -> tuple[Any, int]:
-    """X on the device, (rows, features) of `dtype`, and the number of outputs that `model` gives for it."""
-    x = backend.from_any(x, dtype, name)
+    """X on the device, (rows, features) of `dtype`, and the number of outputs that `model` gives for it.
+
+    A sparse X stays on the host, as SparseRows.
+    """
+    x = SparseRows(backend, x, dtype, name) if is_sparse(x) else backend.from_any(x, dtype, name)
     shape = tuple(x.shape)
     if x.ndim < 2:
         raise ShapeError(
@@ -29,16 +35,28 @@ def features(backend: Any, x: Any, model: Layer, dtype: str, name: str = "X") ->
             f"`{name}.reshape(len({name}), -1)`, or let the model begin with nn.Flatten"
         )
     xp = backend.xp
-    if not bool(xp.all(xp.isfinite(x))):
+    sparse = isinstance(x, SparseRows)
+    if not bool(xp.all(xp.isfinite(x.stored if sparse else x))):
         raise ValueError(
             f"{name} contains NaN or infinity (in {dtype}); remove those rows or fill them in, for example with "
             f"scikit-learn's SimpleImputer"
         )
     try:
-        model.check(xp, x)
+        for part in (x.parts() if model.codes else ()) if sparse else (x,):
+            model.check(xp, part)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
     return x, outputs
+
+
+def at_once(x: Any, method: str) -> Any:
+    """The features, if they are there all at once; ValueError that says what to do if they are sparse."""
+    if isinstance(x, SparseRows):
+        raise ValueError(
+            f"the model takes statistics from X, over all rows at once, and a sparse X is never made dense as a whole: "
+            f"call trainer.{method}(X[:n].toarray()) first, with some of its rows"
+        )
+    return x
 
 
 def labelled(
@@ -79,6 +97,13 @@ def whole(name: str, value: Any, at_least: int = 1, hint: str = "") -> int:
     if number < at_least:
         raise ValueError(f"{name}={value!r}: give a whole number of at least {at_least}{hint and ', '}{hint}")
     return number
+
+
+def not_negative(given: str, value: Any) -> float:
+    """A finite number of at least 0 as Python's float, from any library's; ValueError that says what was `given`."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= float(value) < inf:
+        raise ValueError(f"{given}: give a finite number of at least 0")
+    return float(value)
 
 
 def trainable(model: Layer) -> None:

@@ -7,6 +7,7 @@ from mlp_xp import random
 from mlp_xp.optim import Optimizer
 
 from .rollback import Rollback
+from .rows import SparseRows, dense_batch
 from .step import Data
 
 if TYPE_CHECKING:
@@ -17,12 +18,15 @@ class Plan:
     """How one fit cuts its data into steps. Every step is a function of its number: it can be made again."""
 
     def __init__(self, trainer: "Trainer", data: Data, batch: int, shuffle: bool) -> None:
-        self.trainer, self.data, self.batch, self.shuffle = trainer, data, batch, shuffle
         self.steps = -(-data.x.shape[0] // batch)
+        self._sparse = isinstance(data.x, SparseRows)
+        if self._sparse and self.steps == 1:  # every step takes all rows: they are made dense once
+            data, self._sparse = dense_batch(trainer.backend, data, 0), False
+        self.trainer, self.data, self.batch, self.shuffle = trainer, data, batch, shuffle
         self.first_step, self.first_epoch = trainer.step, trainer.epoch
         self._draws = trainer.model.random
         self.optimizers = [(trainer.step, trainer.optimizer)]
-        """From which step on which optimizer was used: they differ where the learning rate was scaled."""
+        """From which step on which optimizer was used: they differ where the learning rate was changed."""
         self.rollback = Rollback(trainer, self)
 
     def ordered(self, epoch: int) -> tuple[Data, Data]:
@@ -32,19 +36,18 @@ class Plan:
         trainer, rows, full = self.trainer, self.data.x.shape[0], (self.steps - 1) * self.batch
         order = random.permutation(trainer.seed, epoch, rows) if self.shuffle else random.identity(rows)
         shaped = order[:full].reshape(-1, self.batch), order[full:].reshape(1, -1)
-        first, last = (self.data._replace(batches=trainer.backend.from_host(batches)) for batches in shaped)
+        if not self._sparse:  # whose rows are looked up on the host
+            shaped = tuple(map(trainer.backend.from_host, shaped))
+        first, last = (self.data._replace(batches=batches) for batches in shaped)
         return first, last
 
-    def advance(self, data: tuple[Data, Data], index: int) -> None:
-        """Make step `index` of an epoch whose data is `data`."""
+    def advance(self, ordered: tuple[Data, Data], index: int) -> None:
+        """Make step `index` of an epoch whose data is `ordered`."""
         trainer = self.trainer
-        is_last = index == self.steps - 1
-        trainer.state = trainer._training_step(
-            trainer.state,
-            data[is_last],
-            0 if is_last else index,
-            trainer._settings(self._draws),
-        )
+        data, index = (ordered[1], 0) if index == self.steps - 1 else (ordered[0], index)
+        if self._sparse:
+            data, index = dense_batch(trainer.backend, data, index), 0
+        trainer.state = trainer._training_step(trainer.state, data, index, trainer._settings(self._draws))
         trainer.step += 1
 
     def again(self, stop: int) -> Iterator[None]:

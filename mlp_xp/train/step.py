@@ -14,6 +14,7 @@ from mlp_xp.nn.layout import updated
 from mlp_xp.optim import Optimizer
 
 from .metrics import Metric, continued, started
+from .penalty import penalty, strength
 
 Array = Any
 
@@ -43,7 +44,7 @@ class Data(NamedTuple):
     """A data set on the device."""
 
     x: Array
-    """(rows, features)"""
+    """(rows, features); SparseRows before a step, or a part of an evaluation, takes its rows."""
     target: Array = None
     """As the loss encodes it: (rows,) labels or (rows, outputs)."""
     weight: Array = None
@@ -71,6 +72,8 @@ class Settings(NamedTuple):
     """What each schedule among the model's hyper-parameters stands for in this step."""
     vectors: tuple[Array | None, ...] = ()
     """The optimizer's numbers that differ between parameters, each shaped like `State.flat`; None for 1."""
+    l2: float | None = None
+    """The L2 penalty that is part of the loss; None where there is none."""
 
 
 def training_step(
@@ -92,8 +95,13 @@ def training_step(
 def backpropagation(
     xp: Any, model: Layer, layout: Layout, loss: Loss, metrics: Sequence[Metric], like: Array
 ) -> Callable[..., tuple[Array, Array, Array, Totals]]:
-    """(state, batch, settings) -> the mean loss, its gradient, and what becomes of the state's buffers and totals."""
+    """(state, batch, settings) -> the mean loss, its gradient, and what becomes of the state's buffers and totals.
+
+    With an L2 penalty on the weights W, of a batch of S rows or of weight S, both are those of
+    f = L + l2 / (2 S) sum W^2.
+    """
     schedules = schedules_in(model)
+    penalised = penalty(xp, layout)
     gaps, buffer_gaps = layout.gaps(xp, like), layout.buffers.gaps(xp, like)
 
     def backpropagate(state: State, batch: Data, settings: Settings) -> tuple[Array, Array, Array, Totals]:
@@ -102,7 +110,12 @@ def backpropagation(
         scheduled = dict(zip(schedules, settings.scheduled, strict=True))
         y, saved = model.forward(xp, p, x, Context(training=True, key=settings.key, scheduled=scheduled))
         value, dy = loss(xp, y, target, weight)
-        gradient = layout.join(xp, model.gradients(xp, p, saved, dy), gaps)
+        gradients = model.gradients(xp, p, saved, dy)
+        if settings.l2 is not None:
+            c = strength(xp, settings.l2, loss, y, target, weight)
+            extra, gradients = penalised(state.flat, p, gradients, c)
+            value = value + extra
+        gradient = layout.join(xp, gradients, gaps)
         totals = add(xp, state.totals, loss, metrics, y, target, weight, value)
         buffers = state.buffers
         if buffer_gaps:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import accumulate, chain
-from math import inf, isfinite, nan, prod
+from math import isfinite, nan, prod
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -47,6 +47,9 @@ class Trainer:
     dtype: "float32" or "float64", of parameters and data; data of another dtype is converted.
     seed: decides the initial weights, the shuffles and the dropout masks, alike on every backend.
     metrics: measured in every epoch beside the loss, for example [train.Accuracy()].
+    l2: a penalty on the weights (not on biases and scales) that is part of the loss, as scikit-learn's `alpha`:
+        l2 / (2 S) sum W^2  for each batch of S rows, or of sample weights with the sum S. The loss in the history
+        holds it; evaluate leaves it out.
 
     `trainer.history` has a record for each epoch, `trainer.step` and `trainer.epoch` count the updates and epochs made.
     """
@@ -61,6 +64,7 @@ class Trainer:
         dtype: str = "float32",
         seed: int = 0,
         metrics: Sequence[Metric] = (),
+        l2: float = 0.0,
     ) -> None:
         self._parts = checked(model, loss, optimizer or Adam(), metrics)
         self._optimizer = self._parts[2]
@@ -71,6 +75,7 @@ class Trainer:
         if dtype == "float64" and not self.backend.has_float64:
             raise backends.BackendError(f"{self.backend.word} cannot compute in float64; use dtype='float32'")
         self.dtype, self.seed = dtype, inputs.whole("seed", seed, at_least=0)
+        self._l2 = inputs.not_negative(f"l2={l2!r}", l2)
         self.layout = Layout(model)
         if not self.layout.entries:
             raise ValueError(f"{model} has no parameters to train; add a layer such as nn.Linear")
@@ -125,9 +130,18 @@ class Trainer:
         return self._parts[3]
 
     @property
+    def l2(self) -> float:
+        return self._l2
+
+    @property
     def finished(self) -> str:
         """Why an optimizer that knows when it is done (LBFGS) has ended the last fit; empty where it has not."""
         return getattr(self._training_step, "finished", "")
+
+    @property
+    def evaluations(self) -> int:
+        """How many function values an optimizer that searches along lines (LBFGS) has taken so far; else 0."""
+        return getattr(self._training_step, "evaluations", 0)
 
     # Parameters and buffers by name, on the host
 
@@ -234,13 +248,14 @@ class Trainer:
     def adapt(self, X: Any) -> None:
         """Take from the data X what the model asks for before training: `Standardize`, and weights by `LSUV`.
 
-        The first fit does it with its data where it has not been done.
+        The first fit does it with its data where it has not been done; a sparse X is not taken, by fit neither: give
+        some dense rows, `trainer.adapt(X[:n].toarray())`.
         """
         with self.backend.scope():
             self._adapt(inputs.features(self.backend, X, self.model, self.dtype)[0])
 
     def _adapt(self, x: Array) -> None:
-        self._refit(self.state.flat, x, before_training=True)
+        self._refit(self.state.flat, inputs.at_once(x, "adapt"), before_training=True)
         self.state = self.state._replace(slots=self.optimizer.start(self.backend.xp, self.state.flat))
         self.adapted = True
 
@@ -251,7 +266,7 @@ class Trainer:
         """
         with self.backend.scope():
             x, _ = inputs.features(self.backend, X, self.model, self.dtype)
-            self._refit(self._weights, x, before_training=False)
+            self._refit(self._weights, inputs.at_once(x, "refresh_statistics"), before_training=False)
 
     def _refit(self, flat: Array, x: Array, before_training: bool) -> None:
         xp = self.backend.xp
@@ -284,6 +299,9 @@ class Trainer:
         (X, y, sample_weight). batch_size None takes all rows at once. `progress` shows a bar on a terminal when it
         takes longer than a second. With LBFGS an epoch is one iteration over all rows, and a fit that gets no further
         ends early: `finished` says why.
+
+        A sparse X (scipy.sparse, or what has `tocsr`) stays on the host, and each step moves the rows of its batch,
+        made dense there, to the device. Only where one batch takes all rows are they all made dense, once.
 
         Ctrl-C ends it after the current step and raises KeyboardInterrupt; history, step and weights are kept (the best
         weights where EarlyStopping restores them). `Diverged` when the loss is no longer finite; the weights are then
@@ -361,30 +379,43 @@ class Trainer:
             tuple(map(float, self.optimizer.coefficients(step - self.began))),
             self._scheduled(step),
             self._vectors,
+            self._l2 or None,
         )
 
     def scale_learning_rate(self, factor: float) -> None:
         """Multiply the learning rate by `factor` from the next step on: what a schedule by feedback does."""
-        if not (isinstance(factor, int | float) and 0 <= factor < inf):
-            raise ValueError(f"scale_learning_rate({factor!r}): give a finite number of at least 0")
-        self._optimizer = self.optimizer.scaled(factor)
-        if self._plan is not None:
-            self._plan.optimizers.append((self.step, self.optimizer))
+        self._go_on_with(self.optimizer.scaled(inputs.not_negative(f"scale_learning_rate({factor!r})", factor)))
 
     @property
     def learning_rate(self) -> float:
-        """That of the next step."""
+        """That of the next step. Set it to a number to go on with that, in place of a schedule or what it was."""
         return self.optimizer.learning_rate(self.step - self.began)
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._go_on_with(self.optimizer.with_learning_rate(inputs.not_negative(f"learning_rate = {value!r}", value)))
+
+    def _go_on_with(self, optimizer: Optimizer) -> None:
+        """Take from the next step on an optimizer that differs in its learning rate alone."""
+        self._optimizer = optimizer
+        if self._plan is not None:
+            self._plan.optimizers.append((self.step, optimizer))
 
     # Using it
 
     def evaluate(self, X: Any, y: Any, *, sample_weight: Any = None) -> dict[str, float]:
-        """The loss and every metric over a data set, without dropout: {"loss": ..., "accuracy": ...}."""
+        """The loss and every metric over a data set, without dropout: {"loss": ..., "accuracy": ...}.
+
+        A sparse X is made dense by parts.
+        """
         with self.backend.scope():
             return self._evaluate(self._labelled(X, y, sample_weight))
 
     def predict(self, X: Any) -> Any:
-        """The model's outputs (rows, outputs), such as logits, in the library and on the device of X."""
+        """The model's outputs (rows, outputs), such as logits, in the library and on the device of X.
+
+        A sparse X is made dense by parts, and answered by NumPy.
+        """
         with self.backend.scope():
             x, _ = inputs.features(self.backend, X, self.model, self.dtype)
             weights, buffers = self._weights, self.state.buffers
@@ -419,6 +450,13 @@ class Trainer:
 
         given = {"model": model, "loss": loss, "optimizer": optimizer, "metrics": metrics}
         return load(path, backend, dtype, given)
+
+    def to(self, backend: str | backends.Backend) -> "Trainer":
+        """A copy that computes on another backend: in float32 where that has no float64."""
+        rebuild, (parts, _, tensors, numbers) = self.__reduce__()
+        backend = backends.select(backend)
+        dtype = self.dtype if backend.has_float64 else "float32"
+        return rebuild(parts, backend, tensors, numbers | {"dtype": dtype})
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For pickle and copy: what a file holds, and the word of the backend."""
