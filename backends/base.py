@@ -157,7 +157,12 @@ class Backend:
         host = self.to_host(array)
         if not host.flags.writeable:
             host = host.copy()  # it may be memory of an array that must not change, and a user may write to it
-        return theirs.asarray(host, device=array_api_compat.device(example)) if foreign else host
+        if not foreign:
+            return host
+        from . import of
+
+        with of(example).scope():  # outside of it JAX makes float64 float32
+            return theirs.asarray(host, device=array_api_compat.device(example))
 
 
 def on_host(array: Any) -> bool:

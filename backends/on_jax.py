@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array, Backend, BackendError, Status, load
+from .base import Array, Backend, BackendError, DeviceError, Status, load
 
 INSTALL = 'pip install jax (for a CUDA GPU "jax[cuda13]")'
 
@@ -80,5 +80,10 @@ create = JAXBackend
 
 
 def where(array: Any) -> str:
-    (device,) = array.devices()
+    device, *others = array.devices()
+    if others:
+        raise DeviceError(
+            f"the array is spread over {len(others) + 1} devices of JAX, and a backend computes on one; gather it "
+            f"there first, with `jax.device_put(array, device)`"
+        )
     return f"{device.platform}:{device.id}"

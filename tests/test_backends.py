@@ -4,11 +4,13 @@ Which libraries and GPUs are there depends on the machine, so every state of a l
 without a device is simulated; what runs on arrays runs on each backend that is usable, and says why where one is not.
 """
 
+import copy
 import functools
 import importlib
 import importlib.abc
 import importlib.machinery
 import math
+import pickle
 import sys
 import tracemalloc
 from collections.abc import Callable
@@ -19,8 +21,9 @@ import array_api_compat
 import numpy as np
 import pytest
 from conftest import usable
+from helpers import assert_close
 
-from mlp_xp import backends
+from mlp_xp import backends, nn, optim, train
 from mlp_xp.backends import Backend, BackendError, DeviceError, Status
 
 NAMES = ("numpy", "cupy", "torch", "jax", "strict")
@@ -875,6 +878,190 @@ def test_like_hands_over_its_own_arrays_as_they_are(word):
     with backend.scope():
         own = backend.from_host(VALUES)
         assert backend.like(own, backend.from_host(np.zeros(3))) is own
+
+
+@pytest.mark.parametrize("word", ["numpy", "torch:cpu", "strict:device1"])
+def test_like_keeps_float64_in_jax_outside_of_its_scope(word):
+    backend, jax = usable(word), usable("jax:cpu")
+    third = np.asarray([1 / 3])
+    equal(jax, backend.like(backend.from_host(third), _jax()), third)
+
+
+# ---- the backend of an array ----
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        *(VALUES, VALUES[0, 0], np.ma.masked_array(VALUES), np.array(["text"])),
+        *(VALUES.tolist(), list(VALUES), 1.5, None, "text", Frame(VALUES), Exchange(VALUES.copy()), OnAccelerator()),
+    ],
+    ids=lambda array: type(array).__name__,
+)
+def test_numpy_is_the_backend_of_what_is_no_array_of_another_library(array):
+    assert backends.of(array).word == "numpy"
+
+
+def test_numpy_is_the_backend_of_a_sparse_matrix():
+    sparse = pytest.importorskip("scipy.sparse")
+    for kind in (sparse.csr_array, sparse.coo_matrix):
+        assert backends.of(kind(VALUES)).word == "numpy"
+
+
+@each_backend
+def test_the_backend_of_an_array_is_that_of_its_library_and_device(word):
+    backend = usable(word)
+    array = backend.from_host(VALUES)
+    found = backends.of(array)
+    assert (type(found), found.word, found.device) == (type(backend), backend.word, backend.device)
+    assert found == backend
+    equal(found, array, VALUES)
+
+
+@pytest.mark.parametrize("name", ["device2", "no_float64"])
+def test_the_backend_of_an_array_is_that_of_its_pretended_device(name):
+    backend = backends.of(pretended(name))
+    assert (backend.word, backend.has_float64) == (f"strict:{name}", name != "no_float64")
+
+
+def test_a_parameter_of_torch_and_other_kinds_of_tensors_are_tensors():
+    usable("torch")
+    torch = importlib.import_module("torch")
+
+    class Mine(torch.Tensor):
+        pass
+
+    for tensor in (torch.nn.Parameter(_torch()), _torch().requires_grad_(), _torch().as_subclass(Mine)):
+        assert backends.of(tensor).word == "torch:cpu"
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_the_backend_of_an_array_of_cupy_is_that_of_its_gpu(monkeypatch, index):
+    two_gpus().install(monkeypatch)
+    kind = type("ndarray", (np.ndarray,), {"__module__": "cupy", "device": FakeDevice(index)})
+    backend = backends.of(VALUES.view(kind))
+    assert (backend.word, backend.device) == (f"cupy:{index}", FakeDevice(index))
+
+
+def test_an_array_that_jax_has_spread_over_several_devices_is_refused():
+    usable("jax:cpu")
+    spread = SimpleNamespace(devices=lambda: {FakeDevice(0), FakeDevice(1)})
+    with pytest.raises(DeviceError, match=r"spread over 2 devices .*`jax\.device_put"):
+        importlib.import_module("mlp_xp.backends.on_jax").where(spread)
+
+
+@each_backend
+def test_a_backend_is_pickled_and_compared_by_its_word(word):
+    backend = usable(word)
+    for again in (pickle.loads(pickle.dumps(backend)), copy.deepcopy(backend), backends.select(backend.word)):
+        assert again == backend
+        assert hash(again) == hash(backend)
+        equal(again, again.from_host(VALUES), VALUES)
+    assert backend != usable("strict:device2")
+    assert backend != backend.word
+
+
+# ---- a trainer on another backend ----
+
+DRAW = np.random.default_rng(6)
+X, Y = DRAW.normal(size=(20, 3)), np.arange(20) % 3
+MODEL = nn.Sequential(nn.Standardize(3), nn.Linear(3, 6), nn.Tanh(), nn.BatchNorm(6), nn.Dropout(0.2), nn.Linear(6, 3))
+OPTIMIZERS = {
+    "Adam": optim.Adam(optim.Cosine(0.05, 40)),
+    "EMA": optim.EMA(optim.SGD(0.1, 0.9), 0.9),
+    "LBFGS": optim.LBFGS(),
+}
+
+
+def trained(optimizer: optim.Optimizer, word: str = "numpy", dtype: str = "float64") -> train.Trainer:
+    """Two epochs on a backend, of a smaller model where all takes longer."""
+    model = nn.Sequential(nn.Linear(3, 3)) if optimizer.full_batch or word == "jax:cpu" else MODEL
+    trainer = train.Trainer(
+        model,
+        nn.SoftmaxCrossEntropy(),
+        optimizer,
+        backend=word,
+        dtype=dtype,
+        seed=4,
+        l2=0.01,
+        metrics=[train.Accuracy()],
+    )
+    return two_epochs(trainer)
+
+
+def two_epochs(trainer: train.Trainer) -> train.Trainer:
+    trainer.fit(X, Y, epochs=2, batch_size=None if trainer.optimizer.full_batch else 8, progress=False)
+    return trainer
+
+
+def same(given: dict[str, Any], expected: dict[str, Any], atol: float) -> None:
+    assert given.keys() == expected.keys()
+    for name, array in given.items():
+        np.testing.assert_allclose(array, expected[name], rtol=0, atol=atol, err_msg=name)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
+@pytest.mark.parametrize(
+    "word",
+    [
+        "numpy",
+        "torch:cpu",
+        "strict:device1",
+        *(pytest.param(word, marks=pytest.mark.gpu) for word in ("cupy", "torch:cuda")),
+    ],
+)
+def test_a_trainer_goes_on_on_another_backend_as_if_it_had_stayed(word, optimizer):
+    backend, original = usable(word), trained(optimizer)
+    moved = original.to(word)
+    assert (moved.backend, moved.dtype, moved.seed, moved.l2) == (backend, "float64", 4, 0.01)
+    assert moved.history.records == original.history.records
+    assert (moved.step, moved.epoch, moved.began) == (original.step, original.epoch, original.began)
+    same(moved.parameters, original.parameters, 0.0)
+    same(moved.inference_parameters, original.inference_parameters, 1e-15)
+    for slot, theirs in zip(moved.state.slots, original.state.slots, strict=True):
+        assert backend.owns(slot)
+        same(moved.named(slot), original.named(theirs), 0.0)
+    np.testing.assert_allclose(moved.predict(X), original.predict(X), rtol=0, atol=1e-14)
+    two_epochs(moved)
+    assert (len(original.history), len(moved.history)) == (2, 4)
+    same(moved.parameters, two_epochs(original).parameters, 1e-12)
+    assert moved.history["loss"] == pytest.approx(original.history["loss"], rel=1e-12)
+
+
+def test_a_trainer_comes_back_from_jax():
+    usable("jax:cpu")
+    original = trained(optim.SGD(0.1, 0.9), "jax:cpu")
+    moved = original.to("numpy")
+    same(moved.parameters, original.parameters, 0.0)
+    same(two_epochs(moved).parameters, two_epochs(original).parameters, 1e-12)
+
+
+def test_a_copy_of_a_trainer_on_its_own_backend_goes_its_own_way():
+    original = trained(OPTIMIZERS["Adam"])
+    before, records = original.parameters, list(original.history.records)
+    two_epochs(original.to("numpy"))
+    same(original.parameters, before, 0.0)
+    assert original.history.records == records
+
+
+def test_a_trainer_is_of_float32_where_there_is_no_float64_and_stays_so():
+    usable("strict")
+    original = trained(OPTIMIZERS["Adam"])
+    moved = original.to("strict:no_float64")
+    assert (moved.backend.word, moved.dtype, original.dtype) == ("strict:no_float64", "float32", "float64")
+    same(moved.parameters, {name: value.astype(np.float32) for name, value in original.parameters.items()}, 0.0)
+    assert_close(moved.predict(X), original.predict(X))
+    two_epochs(moved)
+    assert moved.to("numpy").dtype == "float32"
+    assert trained(OPTIMIZERS["Adam"], dtype="float32").to("torch:cpu").dtype == "float32"
+    assert moved.to("numpy").history["loss"] == pytest.approx(two_epochs(original).history["loss"], rel=1e-4)
+
+
+def test_a_trainer_cannot_be_moved_to_what_is_not_usable(monkeypatch):
+    trainer = trained(OPTIMIZERS["Adam"])
+    not_installed(monkeypatch, "torch")
+    with pytest.raises(BackendError, match="torch is not installed"):
+        trainer.to("torch")
 
 
 # ---- fuse ----

@@ -10,12 +10,13 @@ from mlp_xp import backends, train
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-def test_the_example_runs_as_written(
+def test_the_first_example_runs_as_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    code, _ = EXAMPLES
     assert len([line for line in code.splitlines() if line.strip()]) <= 15
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
@@ -24,6 +25,12 @@ def test_the_example_runs_as_written(
     assert float(re.findall(r"'accuracy': ([\d.]+)", printed)[0]) > 0.93
     assert np.shape(names["logits"]) == (143, 2)
     assert len(train.Trainer.load("model.safetensors").history) == 30
+
+
+def test_so_does_the_estimator(capsys: pytest.CaptureFixture[str]) -> None:
+    _, code = EXAMPLES
+    exec(code, {})
+    assert float(capsys.readouterr().out) > 0.95
 
 
 def test_every_file_it_links_to_exists() -> None:

@@ -1,0 +1,179 @@
+"""Data as they come: checked as scikit-learn checks them, and left in the library and on the device they are in."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, NamedTuple
+
+import array_api_compat
+import numpy as np
+from sklearn.utils.validation import check_consistent_length, column_or_1d, validate_data
+from threadpoolctl import threadpool_limits
+
+from mlp_xp import backends
+
+Array = Any
+DTYPES = ("float64", "float32")
+HOST = backends.select("numpy")
+
+
+def is_plain(array: Any) -> bool:
+    """Does scikit-learn take it as it is, without its array API: NumPy, a list, a frame, a sparse matrix?"""
+    return isinstance(array, np.ndarray) or not array_api_compat.is_array_api_obj(array)
+
+
+def on_host(array: Any) -> Any:
+    """What an array of another library holds, as a NumPy array; all else as it is."""
+    if not array_api_compat.is_array_api_obj(array):
+        return array
+    home = backends.of(array)
+    with home.scope():
+        return home.to_host(array)
+
+
+def following(X: Any, array: Any) -> Any:
+    """An array that lies where X does as it is, and any other on the host."""
+    return array if backends.of(array) == backends.of(X) else on_host(array)
+
+
+def checked_features(estimator: Any, X: Any, home: backends.Backend, *, reset: bool) -> Array:
+    """X (rows, features) of float32 or float64: NumPy or CSR, or an array of another library where it lies.
+
+    With `reset` the number of features and their names are taken from it, else compared. Errors as scikit-learn's.
+    """
+    if is_plain(X):
+        return validate_data(estimator, X, accept_sparse="csr", dtype=list(DTYPES), reset=reset)
+    name, xp = type(estimator).__name__, home.xp
+    if X.ndim != 2:
+        raise ValueError(
+            f"Expected 2D array, got {X.ndim}D array instead: X has shape {tuple(X.shape)}. Reshape it: (-1, 1) makes "
+            f"it one feature, (1, -1) one sample"
+        )
+    if not xp.isdtype(X.dtype, ("bool", "integral", "real floating")):
+        raise ValueError(f"Complex data not supported: {name} got X of dtype {X.dtype}")
+    rows, features = X.shape
+    if not rows or not features:
+        raise ValueError(f"Found array with shape {tuple(X.shape)}: {name} needs at least 1 sample and 1 feature")
+    if reset:
+        estimator.n_features_in_ = features
+        vars(estimator).pop("feature_names_in_", None)
+    elif features != estimator.n_features_in_:
+        raise ValueError(
+            f"X has {features} features, but {name} is expecting {estimator.n_features_in_} features as input"
+        )
+    with home.scope():
+        X = X if dtype_of(X) in DTYPES else xp.astype(X, xp.float64 if home.has_float64 else xp.float32)
+        if not bool(xp.all(xp.isfinite(X))):
+            raise ValueError("Input X contains NaN or infinity")
+    return X
+
+
+def checked_labels(X: Any, y: Any) -> np.ndarray:
+    """y on the host, (rows,) or (rows, columns)."""
+    y = on_host(y)
+    y = y.toarray() if hasattr(y, "toarray") else np.asarray(y)
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise ValueError("Input y contains NaN or infinity")
+    return _flat(X, y)
+
+
+def checked_numbers(estimator: Any, X: Any, y: Any) -> Array:
+    """y (rows,) or (rows, columns) of real numbers: where X lies, or on the host."""
+    y = following(X, y)
+    home = backends.of(y)
+    if is_plain(y):
+        y = validate_data(estimator, y=y, multi_output=True, y_numeric=True, estimator=estimator)
+    elif not home.xp.isdtype(y.dtype, ("bool", "integral", "real floating")):
+        raise ValueError(f"Complex data not supported: y has dtype {y.dtype}")
+    with home.scope():
+        return _flat(X, y)
+
+
+def _flat(X: Any, y: Any) -> Any:
+    check_consistent_length(X, y)
+    if y.ndim == 2 and y.shape[1] == 1:
+        column_or_1d(np.empty(y.shape, dtype=np.int8), warn=True)  # scikit-learn's warning
+        return y.reshape(-1) if isinstance(y, np.ndarray) else y[:, 0]
+    if y.ndim not in (1, 2):
+        raise ValueError(f"y must have shape (rows,) or (rows, columns), got {tuple(y.shape)}")
+    return y
+
+
+class Rows(NamedTuple):
+    """Data that go together row by row, each where it lies."""
+
+    X: Any
+    """(rows, features)"""
+    y: Any
+    """(rows,) or (rows, columns)"""
+    weight: Any = None
+    """(rows,) or None"""
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return self.X.shape[0]
+
+    def taken(self, rows: np.ndarray) -> "Rows":
+        """Some of the rows."""
+        return Rows(*(None if part is None else taken(part, rows) for part in self))
+
+
+def taken(array: Any, rows: np.ndarray) -> Any:
+    """Some rows of an array, or of a CSR matrix, where it lies."""
+    if is_plain(array):
+        return array[rows]
+    home = backends.of(array)
+    with home.scope():
+        return home.xp.take(array, home.from_host(rows), axis=0)
+
+
+def within_reach(backend: backends.Backend, array: Any) -> Any:
+    """An array where it is if `backend` can take it from there, else on the host: who chose it chose the transfer."""
+    if is_plain(array):
+        return array
+    try:
+        with backend.scope():
+            backend.from_any(array[:1, ...])
+    except backends.DeviceError:
+        return on_host(array)
+    return array
+
+
+def mean_and_std(array: Array, weight: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Of each column, (1, columns) on the host; a constant one has the std 1. A row of weight 2 counts as two rows."""
+    home = backends.of(array)
+    with on_device(home) as xp:
+        if weight is None:
+            weight = xp.ones_like(array[:, 0])
+        elif backends.of(weight) != home or is_plain(weight):
+            weight = home.from_host(on_host(weight), dtype_of(array))
+        weight = xp.astype(weight, array.dtype)[:, None]
+        total = xp.sum(weight)
+        share = weight / xp.where(total == 0, xp.ones_like(total), total)
+        mean = xp.sum(share * array, axis=0, keepdims=True)
+        mean = mean + xp.sum(share * (array - mean), axis=0, keepdims=True)  # makes up for rounding
+        std = xp.sqrt(xp.sum(share * (array - mean) ** 2, axis=0, keepdims=True))
+        some_row = xp.take(array, xp.argmax(share, axis=0), axis=0)
+        constant = xp.all((array == some_row) | (share == 0), axis=0, keepdims=True)
+        std = xp.where(constant, xp.ones_like(std), std)
+        return home.to_host(mean), home.to_host(std)
+
+
+def dtype_of(array: Any) -> str:
+    return str(array.dtype).rpartition(".")[2]
+
+
+def limited_threads(n_jobs: int | None) -> Any:
+    """A context in which BLAS and OpenMP use at most so many threads: all cores for -1, as ever for None."""
+    if n_jobs is None:
+        return nullcontext()
+    from joblib import effective_n_jobs
+
+    return threadpool_limits(effective_n_jobs(n_jobs))
+
+
+@contextmanager
+def on_device(home: backends.Backend) -> Iterator[Any]:
+    """The namespace of a backend, within its scope."""
+    with home.scope():
+        yield home.xp
