@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import assert_close
+from sklearn.datasets import load_iris
 
 from mlp_xp import backends, nn, optim, train
 from mlp_xp.optim.lbfgs import direction, remembered
@@ -601,3 +602,20 @@ def test_averages_do_not_go_around_it(wrapper: Any) -> None:
 def test_hyper_parameters_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=rf"LBFGS.*{next(iter(options))}"):
         optim.LBFGS(**options)
+
+
+@pytest.mark.parametrize("seed", [2, 7, 8])
+def test_where_a_fit_of_a_relu_net_ends_a_new_start_leads_no_further(seed: int) -> None:
+    """At a kink the remembered pairs may lead nowhere while the gradient still does."""
+    x, y = load_iris(return_X_y=True)
+    x = (x - x.mean(axis=0)) / x.std(axis=0)
+    model = nn.Sequential(nn.Linear(4, 20), nn.ReLU(), nn.Linear(20, 3))
+    optimizer = optim.LBFGS(tolerance_gradient=1e-4, tolerance_change=2e-9, weight_decay=1e-4 / 150)
+    trainer, again = (
+        train.Trainer(model, nn.SoftmaxCrossEntropy(), optimizer, backend="numpy", dtype="float64", seed=seed)
+        for _ in range(2)
+    )
+    end = trainer.fit(x, y, epochs=500, progress=False)["loss"][-1]
+    assert trainer.finished
+    again.parameters = trainer.parameters
+    assert again.fit(x, y, epochs=20, progress=False)["loss"][-1] > end - 1e-6

@@ -88,18 +88,22 @@ class FullBatchStep:
     def forget(self) -> None:
         """Let go of what was found out about the current point, and of the data."""
         self._known: Known | None = None
+        self._empty: tuple[Array, ...] | None = None
+        """The slots that the last step has emptied, so that the next one goes straight down."""
 
     def __call__(self, state: State, data: Data, index: Any, settings: Settings) -> State:
         here = self._here(state, data, settings)._replace(length=0.0)
         still = state._replace(totals=here.point.state.totals)
-        self.finished = self._end(here)
+        self.finished = self._level(here)
         if self.finished or not isfinite(here.value):
             return still
-        slots = state.slots
-        there = self._search(here, state, slots, data, settings)
-        if there.length == 0:  # what was remembered may be of no use here
-            slots = tuple(self._zeros_like(slot) for slot in slots)
-            there = self._search(here, state, slots, data, settings)
+        slots, straight = state.slots, state.slots is self._empty
+        there, fulfilled = self._search(here, state, slots, data, settings)
+        if not (fulfilled or straight):  # at a kink what is remembered may mislead: is straight down better?
+            empty = self._emptied(slots)
+            other, _ = self._search(here, state, empty, data, settings)
+            if other.value < there.value:
+                there, slots, straight = other, empty, True
         if there.length == 0:
             self.finished = "the line search found nothing lower: as far as rounding lets it tell, this is a minimum"
             return still
@@ -108,13 +112,21 @@ class FullBatchStep:
         if rise > self._eps * abs(point.start_slope):  # the function curves upwards, beyond rounding
             pair = self._pair(point.state.flat, state.flat, point.gradient, here.point.gradient)
             slots = remembered(slots, *pair)
+        level, little = self._level(there), self._little(here, there)
+        self.finished = level or (little if straight else "")
+        if little and not self.finished:  # the next step, straight down, has the last word
+            slots = self._empty = self._emptied(slots)
         state = point.state._replace(slots=slots)
         self._known = Known(state.flat, state.buffers, data, settings, there)
-        self.finished = self._end(there, here)
         return state
 
-    def _search(self, here: Trial, state: State, slots: tuple[Array, ...], data: Data, settings: Settings) -> Trial:
-        """The lowest trial along the direction that the slots give; `here` if that does not lead down."""
+    def _emptied(self, slots: tuple[Array, ...]) -> tuple[Array, ...]:
+        return tuple(self._zeros_like(slot) for slot in slots)
+
+    def _search(
+        self, here: Trial, state: State, slots: tuple[Array, ...], data: Data, settings: Settings
+    ) -> tuple[Trial, bool]:
+        """What the line search finds along the direction that the slots give; `here` if that does not lead down."""
         optimizer, start = self._optimizer, here.point.gradient
         d = self._direction(start, slots)
 
@@ -124,9 +136,9 @@ class FullBatchStep:
         first = evaluate(settings.coefficients[0])
         slope = first.point.start_slope
         if not -inf < slope < 0:  # NaN too
-            return here
+            return here, False
         conditions = (optimizer.c1, optimizer.c2, optimizer.max_evaluations, self._eps * abs(here.value))
-        return strong_wolfe(evaluate, here._replace(slope=slope), first, *conditions)[0]
+        return strong_wolfe(evaluate, here._replace(slope=slope), first, *conditions)
 
     def _evaluate(self, state: State, data: Data, settings: Settings, d: Array, start: Array, length: float) -> Trial:
         """The function at `length` times d from the state; `start` is the gradient there. The one place that waits."""
@@ -143,13 +155,14 @@ class FullBatchStep:
             self._known = Known(state.flat, state.buffers, data, settings, trial)
         return self._known.trial
 
-    def _end(self, now: Trial, before: Trial | None = None) -> str:
-        """Why no iteration is to follow."""
-        optimizer = self._optimizer
-        if now.point.largest <= optimizer.tolerance_gradient:
-            return f"no element of the gradient is above tolerance_gradient={optimizer.tolerance_gradient:g}"
-        if before is not None:
-            scale = max(abs(before.value), abs(now.value), 1.0)
-            if before.value - now.value < optimizer.tolerance_change * scale:
-                return f"the last step gained less than tolerance_change={optimizer.tolerance_change:g}"
-        return ""
+    def _level(self, now: Trial) -> str:
+        """That the gradient is small, if it is: why no iteration is to follow."""
+        limit = self._optimizer.tolerance_gradient
+        return f"no element of the gradient is above tolerance_gradient={limit:g}" if now.point.largest <= limit else ""
+
+    def _little(self, before: Trial, now: Trial) -> str:
+        """That the step gained little, if it did."""
+        limit = self._optimizer.tolerance_change
+        scale = max(abs(before.value), abs(now.value), 1.0)
+        little = before.value - now.value < limit * scale
+        return f"the last step gained less than tolerance_change={limit:g}" if little else ""
