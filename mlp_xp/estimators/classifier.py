@@ -12,6 +12,7 @@ from sklearn.utils.metaestimators import available_if
 
 from mlp_xp import backends, nn
 from mlp_xp.nn.activations import sigmoid
+from mlp_xp.nn.losses.categorical import softmax
 from mlp_xp.train import Accuracy, Metric
 
 from .arrays import Array, checked_labels, is_plain, on_device, on_host
@@ -39,10 +40,15 @@ CATEGORICAL = (*(categorical for _, categorical in LOSSES.values()), nn.KLDiverg
 
 def has_probabilities(estimator: Any) -> bool:
     """For `available_if`: AttributeError where the loss makes no probabilities of the outputs."""
-    loss = estimator.loss
+    loss = _unwrapped(estimator.trainer_.loss) if hasattr(estimator, "trainer_") else estimator.loss
     if loss == "hinge" or not isinstance(loss, (str, *OF_PROBABILITIES)):
         raise AttributeError(f"loss={loss!r} gives no probabilities; use decision_function, or loss='log_loss'")
     return True
+
+
+def _unwrapped(loss: nn.Loss) -> nn.Loss:
+    """The loss of one column."""
+    return loss.loss if isinstance(loss, nn.Summed | nn.MultiOutput) else loss
 
 
 @dataclass(eq=False, repr=False)
@@ -56,7 +62,8 @@ class MLPClassifier(ClassifierMixin, MLP):
     hidden_layer_sizes: units in each hidden layer, a sequence or one number.
     activation: of the hidden layers, "relu", "tanh", "logistic", "identity" or any of mlp_xp.catalogue.ACTIVATIONS, an
         nn.Layer, or a sequence with one for each hidden layer.
-    solver: "adam", "sgd", "lbfgs", any of mlp_xp.catalogue.OPTIMIZERS such as "adamw", or an optim.Optimizer.
+    solver: "adam", "sgd", "lbfgs", any of mlp_xp.catalogue.OPTIMIZERS such as "adamw", or an optim.Optimizer, which
+        brings its own learning rate, momentum and betas: the parameters with these names are not looked at.
     alpha: strength of the L2 penalty on the weights, divided by the rows (or the sum of the weights) of a batch.
     batch_size: rows in a batch; "auto" is 200, or all there are. L-BFGS takes all.
     learning_rate: "constant", "invscaling" or "adaptive" (these two with "sgd"), "cosine" or "one_cycle" over max_iter
@@ -71,7 +78,8 @@ class MLPClassifier(ClassifierMixin, MLP):
     verbose: show a progress bar, and say why training ends.
     warm_start: let fit go on from the weights of the last one?
     momentum, nesterovs_momentum: of "sgd".
-    early_stopping: set a part aside (or take eval_set), stop when its score no longer rises, keep the best weights.
+    early_stopping: set a part aside (or take eval_set), stop when its score no longer rises, keep the best weights. Not
+        with "lbfgs", as in scikit-learn.
     validation_fraction: the part that is set aside.
     beta_1, beta_2, epsilon: of "adam".
     max_fun: function values at most with "lbfgs".
@@ -83,11 +91,13 @@ class MLPClassifier(ClassifierMixin, MLP):
     dropout: the share of hidden units left out in a step; one number, or one for each hidden layer.
     residual: let a hidden layer that is as wide as the one before it add to what it gets.
     standardize: scale each feature of X to mean 0 and deviation 1 inside the model.
+        partial_fit and warm_start keep what the first fit has found.
     clip_norm, clip_value: limits of the gradient's norm and of each of its elements.
     max_norm: limit of the norm of each unit's incoming weights.
     ema: predict with an exponential moving average of the weights that decays by this factor a step.
-    scoring: the scorer of early stopping, a name or a function as in scikit-learn; None is the accuracy.
-    callbacks: one or several mlp_xp.train.Callback. scikit-learn's own are given to `set_callbacks`.
+    scoring: the scorer of early stopping, a name or a function as in scikit-learn, which gets NumPy arrays; None is
+        the accuracy.
+    callbacks: one or several mlp_xp.train.Callback. scikit-learn's own (from 1.9 on) are given to `set_callbacks`.
     backend: "follow" computes where X is; "auto" does so too, but takes a GPU for data on the host where there is one;
         or a word for mlp_xp.backends.select. Results are in the library of X in any case.
     dtype: "float32" or "float64"; None is that of X, float64 where X is of another.
@@ -95,8 +105,9 @@ class MLPClassifier(ClassifierMixin, MLP):
 
     After fit: coefs_, intercepts_, classes_, loss_, loss_curve_, best_loss_, validation_scores_,
     best_validation_score_, n_iter_, t_, n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_
-    as in scikit-learn; validation_loss_curve_ (with validation data), and trainer_, the mlp_xp.train.Trainer with
-    the net, its history and `save`.
+    as in scikit-learn; validation_loss_curve_ (with validation data, without the penalty), and trainer_, the
+    mlp_xp.train.Trainer with the net, its history and `save`. With sample weights, which must not be negative,
+    loss_ is a mean by weight (in scikit-learn batches count by their rows).
 
     >>> from sklearn.datasets import load_iris
     >>> from mlp_xp.estimators import MLPClassifier
@@ -132,20 +143,15 @@ class MLPClassifier(ClassifierMixin, MLP):
                 "class_weight 'balanced' is not supported for partial_fit: the labels that are still to come cannot be "
                 "counted; pass a dict of weights"
             )
-        had, fitted = getattr(self, "classes_", None), self.__sklearn_is_fitted__()
+        fitted = self.__sklearn_is_fitted__()
         classes = None if classes is None else sorted_classes(classes)
         if not fitted and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
         if fitted and classes is not None and not self._labels.agrees(classes):
-            raise ValueError(f"`classes={classes}` is not the same as on last call to partial_fit, was: {had}")
-        try:
-            return self._fit(X, y, sample_weight, classes=classes, incremental=True)
-        except Exception:
-            if had is not None:
-                self.classes_ = had
-            elif not self.__sklearn_is_fitted__():
-                self.__dict__.pop("classes_", None)
-            raise
+            raise ValueError(
+                f"`classes={classes}` is not the same as on last call to partial_fit, was: {self.classes_}"
+            )
+        return self._fit(X, y, sample_weight, classes=classes, incremental=True)
 
     # What the problem is
 
@@ -209,6 +215,10 @@ class MLPClassifier(ClassifierMixin, MLP):
         return loss, 1 if isinstance(loss, BINARY) else max(columns[0], 2)
 
     @property
+    def _has_one_class(self) -> bool:
+        return self._labels.kind == "binary" and len(self._labels.classes) == 1
+
+    @property
     def _decides_alone(self) -> bool:
         """Does each output decide for itself?"""
         return self._labels.kind == "multilabel" or isinstance(self.trainer_.loss, BINARY)
@@ -225,7 +235,12 @@ class MLPClassifier(ClassifierMixin, MLP):
     def _class_weights(self, y: np.ndarray) -> Any:
         if self.class_weight is None:
             return None
-        return compute_sample_weight(self.class_weight, self._original(y))
+        weight = compute_sample_weight(self.class_weight, self._original(y))
+        if not np.all(np.isfinite(weight)) or np.any(weight < 0):
+            raise ValueError(
+                f"class_weight={self.class_weight!r} gives a class a weight that is negative or not finite"
+            )
+        return weight
 
     def _score_metric(self) -> Metric | None:
         kind = self._labels.kind
@@ -237,11 +252,11 @@ class MLPClassifier(ClassifierMixin, MLP):
         """The class of each row, (rows,); for several labels (rows, columns)."""
         outputs = self._outputs(X, "predict")
         with on_device(backends.of(outputs)) as xp:
-            if self._decides_alone:
+            if self._has_one_class:
+                codes = xp.astype(xp.zeros_like(outputs[:, 0]), xp.int64)
+            elif self._decides_alone:
                 codes = xp.astype(outputs > 0, xp.int64)
                 codes = codes if self._labels.kind == "multilabel" else codes[:, 0]
-                if len(self._labels.classes) == 1:
-                    codes = xp.zeros_like(codes)
             else:
                 codes = xp.stack([xp.argmax(part, axis=1) for part in self._parts(outputs)], axis=1)
                 codes = codes if self._labels.kind == "multioutput" else codes[:, 0]
@@ -262,13 +277,8 @@ class MLPClassifier(ClassifierMixin, MLP):
 
     def _parts(self, outputs: Array) -> list[Array]:
         """The outputs for each column of the labels."""
-        if self._labels.kind != "multioutput":
-            return [outputs]
-        parts, start = [], 0
-        for classes in self._labels.columns:
-            parts.append(outputs[:, start : start + len(classes)])
-            start += len(classes)
-        return parts
+        loss = self.trainer_.loss
+        return [outputs[:, part] for part in loss.parts()] if isinstance(loss, nn.MultiOutput) else [outputs]
 
     @available_if(has_probabilities)
     def predict_proba(self, X: Any) -> Any:
@@ -289,13 +299,13 @@ class MLPClassifier(ClassifierMixin, MLP):
     def _probabilities(self, X: Any, method: str) -> Any:
         outputs = self._outputs(X, method)
         with on_device(backends.of(outputs)) as xp:
+            if self._has_one_class:
+                return xp.ones_like(outputs[:, :1])
             if not self._decides_alone:
-                found = [softmax(xp, part) for part in self._parts(outputs)]
+                found = [softmax(xp, part)[0] for part in self._parts(outputs)]
                 return found if self._labels.kind == "multioutput" else found[0]
             if self._labels.kind == "multilabel":
                 return sigmoid(xp, outputs)
-            if len(self._labels.classes) == 1:
-                return xp.ones_like(outputs)
             return xp.concat([sigmoid(xp, -outputs), sigmoid(xp, outputs)], axis=1)
 
     def decision_function(self, X: Any) -> Any:
@@ -328,8 +338,7 @@ class MLPClassifier(ClassifierMixin, MLP):
     def out_activation_(self) -> str:
         """What becomes of the outputs: "logistic", "softmax", or "identity"."""
         self._linear_names()
-        loss = getattr(self.trainer_.loss, "loss", self.trainer_.loss)
-        if not isinstance(loss, OF_PROBABILITIES):
+        if not isinstance(_unwrapped(self.trainer_.loss), OF_PROBABILITIES):
             return "identity"
         return "logistic" if self._decides_alone else "softmax"
 
@@ -337,8 +346,3 @@ class MLPClassifier(ClassifierMixin, MLP):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
-
-
-def softmax(xp: Any, z: Array) -> Array:
-    e = xp.exp(z - xp.max(z, axis=1, keepdims=True))
-    return e / xp.sum(e, axis=1, keepdims=True)

@@ -16,10 +16,12 @@ SCIKIT_LEARN_RATES = ("constant", "invscaling", "adaptive")
 
 
 def hidden_sizes(estimator: Any) -> list[int]:
-    """`hidden_layer_sizes` as a list; ValueError for one that is no whole number above 0."""
+    """`hidden_layer_sizes` as a list; TypeError or ValueError for one that is no whole number above 0."""
     given = estimator.hidden_layer_sizes
     sizes = list(given) if hasattr(given, "__iter__") else [given]
-    if not all(hasattr(size, "__index__") and size > 0 for size in sizes):
+    if not all(hasattr(size, "__index__") and not isinstance(size, bool) for size in sizes):
+        raise TypeError(f"hidden_layer_sizes must be whole numbers, got {sizes}.")
+    if not all(size > 0 for size in sizes):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
     return [int(size) for size in sizes]
 

@@ -41,6 +41,14 @@ def gives_quantiles(estimator: Any) -> bool:
 
 
 def _loss(estimator: Any) -> nn.Loss:
+    """The loss of the fitted net, or the one that a fit would take; of one column."""
+    if hasattr(estimator, "trainer_"):
+        fitted = estimator.trainer_.loss
+        return fitted.loss if isinstance(fitted, nn.Summed) else fitted
+    return _asked_for(estimator)
+
+
+def _asked_for(estimator: Any) -> nn.Loss:
     return LOSSES[estimator.loss] if isinstance(estimator.loss, str) else estimator.loss
 
 
@@ -54,7 +62,8 @@ class MLPRegressor(RegressorMixin, MLP):
     hidden_layer_sizes: units in each hidden layer, a sequence or one number.
     activation: of the hidden layers, "relu", "tanh", "logistic", "identity" or any of mlp_xp.catalogue.ACTIVATIONS, an
         nn.Layer, or a sequence with one for each hidden layer.
-    solver: "adam", "sgd", "lbfgs", any of mlp_xp.catalogue.OPTIMIZERS such as "adamw", or an optim.Optimizer.
+    solver: "adam", "sgd", "lbfgs", any of mlp_xp.catalogue.OPTIMIZERS such as "adamw", or an optim.Optimizer, which
+        brings its own learning rate, momentum and betas: the parameters with these names are not looked at.
     alpha: strength of the L2 penalty on the weights, divided by the rows (or the sum of the weights) of a batch.
     batch_size: rows in a batch; "auto" is 200, or all there are. L-BFGS takes all.
     learning_rate: "constant", "invscaling" or "adaptive" (these two with "sgd"), "cosine" or "one_cycle" over max_iter
@@ -69,7 +78,8 @@ class MLPRegressor(RegressorMixin, MLP):
     verbose: show a progress bar, and say why training ends.
     warm_start: let fit go on from the weights of the last one?
     momentum, nesterovs_momentum: of "sgd".
-    early_stopping: set a part aside (or take eval_set), stop when its score no longer rises, keep the best weights.
+    early_stopping: set a part aside (or take eval_set), stop when its score no longer rises, keep the best weights. Not
+        with "lbfgs", as in scikit-learn.
     validation_fraction: the part that is set aside.
     beta_1, beta_2, epsilon: of "adam".
     max_fun: function values at most with "lbfgs".
@@ -83,11 +93,13 @@ class MLPRegressor(RegressorMixin, MLP):
     residual: let a hidden layer that is as wide as the one before it add to what it gets.
     standardize: scale each feature of X, and y (not for "poisson"), to mean 0 and deviation 1 inside the model;
         losses are then those of the scaled y, predictions are in the units of y.
+        partial_fit and warm_start keep what the first fit has found.
     clip_norm, clip_value: limits of the gradient's norm and of each of its elements.
     max_norm: limit of the norm of each unit's incoming weights.
     ema: predict with an exponential moving average of the weights that decays by this factor a step.
-    scoring: the scorer of early stopping, a name or a function as in scikit-learn; None is R2.
-    callbacks: one or several mlp_xp.train.Callback. scikit-learn's own are given to `set_callbacks`.
+    scoring: the scorer of early stopping, a name or a function as in scikit-learn, which gets NumPy arrays; None is
+        R2.
+    callbacks: one or several mlp_xp.train.Callback. scikit-learn's own (from 1.9 on) are given to `set_callbacks`.
     backend: "follow" computes where X is; "auto" does so too, but takes a GPU for data on the host where there is one;
         or a word for mlp_xp.backends.select. Results are in the library of X in any case.
     dtype: "float32" or "float64"; None is that of X, float64 where X is of another.
@@ -95,8 +107,9 @@ class MLPRegressor(RegressorMixin, MLP):
 
     After fit: coefs_, intercepts_, loss_, loss_curve_, best_loss_, validation_scores_, best_validation_score_,
     n_iter_, t_, n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_ as in scikit-learn;
-    validation_loss_curve_ (with validation data), and trainer_, the mlp_xp.train.Trainer with the net, its history
-    and `save`.
+    validation_loss_curve_ (with validation data, without the penalty), and trainer_, the mlp_xp.train.Trainer with
+    the net, its history and `save`. With sample weights, which must not be negative, loss_ is a mean by weight (in
+    scikit-learn batches count by their rows).
 
     >>> from sklearn.datasets import load_diabetes
     >>> from mlp_xp.estimators import MLPRegressor
@@ -134,13 +147,21 @@ class MLPRegressor(RegressorMixin, MLP):
         return y
 
     def _new_loss(self) -> tuple[nn.Loss, int]:
-        loss = _loss(self)
+        loss = _asked_for(self)
         outputs = self.n_outputs_ * loss.outputs_per_target
         return (nn.Summed(loss) if self.n_outputs_ > 1 else loss), outputs
 
-    def _learn_scale(self, y: Any, weight: Any) -> None:
-        self._scale = None
-        if not self.standardize or isinstance(_loss(self), nn.Poisson):  # whose rates are no numbers to be shifted
+    def _learn_scale(self, y: Any, weight: Any, *, new: bool) -> None:
+        scaled = self.standardize and not isinstance(_asked_for(self), nn.Poisson)  # whose rates are not to be shifted
+        if not new:
+            if scaled != (self._scale is not None):
+                raise ValueError(
+                    "standardize or loss now ask for y in another scale than the fit before, whose weights are to be "
+                    "kept; call fit with warm_start=False to begin anew"
+                )
+            return
+        self._scale: tuple[Any, Any] | None = None
+        if not scaled:
             return
         with on_device(backends.of(y)) as xp:
             y = self._columns(xp, y)
@@ -215,5 +236,4 @@ class MLPRegressor(RegressorMixin, MLP):
     def out_activation_(self) -> str:
         """What becomes of the outputs: "exp" for poisson, else "identity"."""
         self._linear_names()
-        loss = getattr(self.trainer_.loss, "loss", self.trainer_.loss)
-        return "exp" if isinstance(loss, nn.Poisson) else "identity"
+        return "exp" if isinstance(_loss(self), nn.Poisson) else "identity"

@@ -1,6 +1,7 @@
 """scikit-learn's callbacks (from 1.9 on), such as ScoringMonitor: a fit is a task, an epoch one in it."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 from mlp_xp.train import Callback, Trainer
@@ -47,6 +48,4 @@ class Tasks(Callback):
         self._fit.call_on_fit_task_end(**self.told, reconstruction_attributes=self._state)
 
     def _state(self) -> dict[str, Any]:
-        from copy import deepcopy
-
         return {"trainer_": deepcopy(self.estimator.trainer_)}

@@ -20,9 +20,13 @@ ROOMS = (nn, optim, train)
 
 
 def contents(trainer: "Trainer") -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a trainer has reached: its tensors by name, on the host, and its numbers."""
+    """What a trainer has reached: its tensors by name, on the host, and its numbers.
+
+    An optimizer's slots that no step has changed are left out: `rebuild` starts them anew.
+    """
     tensors = trainer.parameters
-    for name, slot in zip(trainer.optimizer.slot_names, trainer.state.slots, strict=True):
+    slots = () if trainer.began == trainer.step else zip(trainer.optimizer.slot_names, trainer.state.slots, strict=True)
+    for name, slot in slots:
         tensors |= {f"optimizer.{name}/{parameter}": part for parameter, part in trainer.named(slot).items()}
     numbers = {name: getattr(trainer, name) for name in ("dtype", "seed", "l2", "step", "began", "epoch", "adapted")}
     return tensors, numbers | {"history": list(trainer.history.records)}
@@ -48,6 +52,8 @@ def rebuild(
     trainer.state = trainer.state._replace(slots=tuple(slots))
     trainer.step, trainer.epoch, trainer.history = numbers["step"], numbers["epoch"], History(numbers["history"])
     trainer.began = began
+    if trainer.optimizer.full_batch and began == trainer.step:
+        trainer.drop_slots()  # its many vectors are made when they are needed
     trainer.adapted = numbers["adapted"]
     return trainer
 

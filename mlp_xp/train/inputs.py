@@ -36,7 +36,7 @@ def features(backend: Any, x: Any, model: Layer, dtype: str, name: str = "X") ->
         )
     xp = backend.xp
     sparse = isinstance(x, SparseRows)
-    if not bool(xp.all(xp.isfinite(x.stored if sparse else x))):
+    if not finite(xp, x.stored if sparse else x):
         raise ValueError(
             f"{name} contains NaN or infinity (in {dtype}); remove those rows or fill them in, for example with "
             f"scikit-learn's SimpleImputer"
@@ -47,6 +47,15 @@ def features(backend: Any, x: Any, model: Layer, dtype: str, name: str = "X") ->
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
     return x, outputs
+
+
+def finite(xp: Any, x: Any) -> bool:
+    """Is every number in x finite?
+
+    NaN and infinity reach the sum. Only where that is not finite, as it is too where finite numbers overflow, is each
+    number asked, which takes memory for as many answers.
+    """
+    return bool(xp.isfinite(xp.sum(x))) or bool(xp.all(xp.isfinite(x)))
 
 
 def at_once(x: Any, method: str) -> Any:
@@ -83,7 +92,7 @@ def _weights(backend: Any, weight: Any, rows: int, dtype: str, name: str) -> Any
     weight = backend.from_any(weight, dtype, name)
     if tuple(weight.shape) != (rows,):
         raise ShapeError(f"{name} must have shape ({rows},), one weight a row; got {tuple(weight.shape)}")
-    if not bool(xp.all(xp.isfinite(weight))) or bool(xp.any(weight < 0)) or not bool(xp.any(weight > 0)):
+    if not finite(xp, weight) or bool(xp.any(weight < 0)) or not bool(xp.any(weight > 0)):
         raise ValueError(f"{name} must be finite, not negative, and not all zero")
     return weight
 

@@ -27,6 +27,7 @@ class Plan:
         self._draws = trainer.model.random
         self.optimizers = [(trainer.step, trainer.optimizer)]
         """From which step on which optimizer was used: they differ where the learning rate was changed."""
+        self._last: tuple[tuple[Data, Data], int] = (data, data), 0
         self.rollback = Rollback(trainer, self)
 
     def ordered(self, epoch: int) -> tuple[Data, Data]:
@@ -44,11 +45,20 @@ class Plan:
     def advance(self, ordered: tuple[Data, Data], index: int) -> None:
         """Make step `index` of an epoch whose data is `ordered`."""
         trainer = self.trainer
-        data, index = (ordered[1], 0) if index == self.steps - 1 else (ordered[0], index)
-        if self._sparse:
-            data, index = dense_batch(trainer.backend, data, index), 0
+        self._last = ordered, index
+        data, index = self._batch(ordered, index)
         trainer.state = trainer._training_step(trainer.state, data, index, trainer._settings(self._draws))
         trainer.step += 1
+
+    def last_batch(self) -> Data:
+        """The rows that the last step has taken."""
+        data, index = self._batch(*self._last)
+        return data.batch(self.trainer.backend.xp, index)
+
+    def _batch(self, ordered: tuple[Data, Data], index: int) -> tuple[Data, int]:
+        """Data with the batch of step `index`, and its number there; of sparse rows those of the batch alone."""
+        data, index = (ordered[1], 0) if index == self.steps - 1 else (ordered[0], index)
+        return (dense_batch(self.trainer.backend, data, index), 0) if self._sparse else (data, index)
 
     def again(self, stop: int) -> Iterator[None]:
         """Make steps again, from the trainer's current one until `stop` updates have been made; yields after each."""

@@ -1,7 +1,10 @@
 """When the loss is no longer finite: say at which step, and go back to the last good weights."""
 
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .inputs import finite
+from .step import State, Totals, untouched
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -22,62 +25,89 @@ class Diverged(ArithmeticError):
 class Rollback:
     """Keeps a copy of a state that is known to be good. Training is deterministic: from there, steps are made again.
 
-    So a step costs nothing more, and yet the step and the last good weights are found exactly.
+    So a step costs nothing more, and yet the step and the last good weights are found exactly. There is one copy at a
+    time. An optimizer that takes all rows at once needs none: it goes nowhere that the loss is not finite.
     """
 
     def __init__(self, trainer: "Trainer", plan: "Plan") -> None:
         self.trainer, self.plan = trainer, plan
-        self.good = self.newest = self._copy()
-
-    def _copy(self) -> tuple[int, Any]:
-        return self.trainer.step, self.trainer.copy_state()
+        self.renew()
 
     def renew(self) -> None:
         """Take the state, which somebody has put in, as the one to go back to."""
-        self.good = self.newest = self._copy()
+        self.put_in = self.trainer.step
+        self._keep()
+
+    def _keep(self) -> None:
+        trainer = self.trainer
+        self.step, self.good = trainer.step, None  # the copy before is let go of before another is made
+        if trainer.optimizer.full_batch:
+            return
+        if trainer.began == trainer.step and untouched(trainer.backend.xp, trainer.optimizer, trainer.state):
+            flat, _, buffers, _ = trainer.state
+            self.good = State(trainer._copy(flat), (), trainer._copy(buffers), Totals())  # its slots can be made anew
+        else:
+            self.good = trainer.copy_state()
 
     def look(self) -> None:
         """Fetch the loss of the epoch so far; raise Diverged if it is not finite (NaN stays in a sum)."""
-        if not self._finite():
+        if not self._finite(self.trainer.state.totals):
             self._go_back()
-        if self.trainer.step - self.newest[0] >= STEPS_BETWEEN_COPIES:
-            # A step since the newest copy had a finite loss, so those weights are good; of these it is not known yet.
-            self.good, self.newest = self.newest, self._copy()
+        if self.trainer.step - self.step >= STEPS_BETWEEN_COPIES and self._works():
+            self._keep()
 
     def look_at_the_end(self) -> None:
         """After the last step of an epoch nothing has used weights and buffers yet: look at them too."""
         self.look()
-        xp, state = self.trainer.backend.xp, self.trainer.state
-        if not all(bool(xp.all(xp.isfinite(each))) for each in (state.flat, state.buffers) if each is not None):
+        if not (self.trainer.optimizer.full_batch or self._finite_weights()):
             self._go_back(bad=self.trainer.step + 1)
 
-    def _finite(self) -> bool:
-        return isfinite(self.trainer._number(self.trainer.state.totals.loss))
+    def _works(self) -> bool:
+        """Are the weights known to be good? Those that came of the last step have had no loss yet: take that step's."""
+        if self.trainer.optimizer.full_batch:
+            return True
+        trainer, state = self.trainer, self.trainer.state
+        if not self._finite_weights():
+            return False
+        totals, _ = trainer._evaluation_step(state.flat, state.buffers, self.plan.last_batch(), trainer._zero())
+        return self._finite(totals)
+
+    def _finite(self, totals: Totals) -> bool:
+        return isfinite(self.trainer._number(totals.loss))
+
+    def _finite_weights(self) -> bool:
+        state = self.trainer.state
+        return all(finite(self.trainer.backend.xp, each) for each in (state.flat, state.buffers) if each is not None)
 
     def _restore(self) -> None:
-        trainer = self.trainer
-        trainer.step, state = self.good
-        trainer.restore_state(state)
+        trainer, state = self.trainer, self.good
+        if state is not None:
+            trainer.step = self.step
+            slots = state.slots or trainer.optimizer.start(trainer.backend.xp, state.flat)
+            trainer.restore_state(state._replace(slots=slots))
         trainer.state = trainer.state._replace(totals=trainer._zero())
 
     def _go_back(self, bad: int | None = None) -> None:
         """Restore the last good weights; `bad` is the step that met the first bad ones, found where it is not known."""
         trainer, plan = self.trainer, self.plan
-        if bad is None:
+        if self.good is None:  # the step has left the weights as they were
+            bad, trainer.step = trainer.step, trainer.step - 1
+        elif bad is None:
             seen = trainer.step
             self._restore()
             for _ in plan.again(seen):
-                if not self._finite():
+                if not self._finite(trainer.state.totals):
                     break
             bad = trainer.step
-        # The weights that step `bad` met gave the bad loss; those that the step before it met are the last good ones.
+        # The weights that step `bad` met gave the bad loss; those that the step before it met are the last good ones,
+        # unless the copy is of the former: they had a finite loss with the batch before.
         self._restore()
         for _ in plan.again(bad - 2):
             pass
         epoch, index = divmod(bad - 1 - plan.first_step, plan.steps)
         where = f"epoch {plan.first_epoch + epoch + 1}, batch {index + 1} of {plan.steps}"
         kept = f"those after step {trainer.step}, the last with a finite loss"
-        if bad - 1 == plan.first_step:
+        if bad - 1 == self.put_in:
             kept = "those from before"
         trainer._optimizer = plan.in_force(bad - 1)
         advice = "Scale the inputs"

@@ -40,6 +40,14 @@ class State(NamedTuple):
     totals: Totals
 
 
+def untouched(xp: Any, optimizer: Optimizer, state: State) -> bool:
+    """Are the optimizer's slots as it starts them from these parameters, or dropped?"""
+    if not state.slots:
+        return True
+    fresh = optimizer.start(xp, state.flat)
+    return all(bool(xp.all(slot == new)) for slot, new in zip(state.slots, fresh, strict=True))
+
+
 class Data(NamedTuple):
     """A data set on the device."""
 
@@ -113,13 +121,13 @@ def backpropagation(
         gradients = model.gradients(xp, p, saved, dy)
         if settings.l2 is not None:
             c = strength(xp, settings.l2, loss, y, target, weight)
-            extra, gradients = penalised(state.flat, p, gradients, c)
-            value = value + extra
-        gradient = layout.join(xp, gradients, gaps)
+            value = value + penalised(state.flat, p, gradients, c)
         totals = add(xp, state.totals, loss, metrics, y, target, weight, value)
         buffers = state.buffers
         if buffer_gaps:
             buffers = layout.buffers.join(xp, updated(p, model.statistics(xp, p, saved)), buffer_gaps)
+        del y, dy, saved  # the memory may be needed for the gradient in one vector
+        gradient = layout.join(xp, gradients, gaps)
         return value, gradient, buffers, totals
 
     return backpropagate

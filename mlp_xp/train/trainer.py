@@ -225,19 +225,32 @@ class Trainer:
         xp = self.backend.xp
         return vector.join(xp, tree, vector.gaps(xp, self._like))
 
-    def copy_state(self) -> State:
-        """A copy of parameters, buffers and the optimizer's slots on the device, for `restore_state`."""
+    @property
+    def averages(self) -> bool:
+        """Does the optimizer keep averaged weights in its slots, with which evaluate and predict compute?"""
+        return self.optimizer.averaged(self.state.flat, self.state.slots) is not self.state.flat
+
+    def copy_state(self, slots: bool = True) -> State:
+        """A copy of parameters, buffers and, unless told otherwise, the optimizer's slots on the device."""
         state = self.state
-        slots = tuple(self._copy(slot) for slot in state.slots)
-        return State(self._copy(state.flat), slots, self._copy(state.buffers), Totals())
+        copies = tuple(self._copy(slot) for slot in state.slots) if slots else ()
+        return State(self._copy(state.flat), copies, self._copy(state.buffers), Totals())
 
     def restore_state(self, state: State) -> None:
-        """Go back to what `copy_state` gave; the counters of steps and epochs go on."""
-        if len(state.slots) != len(self.state.slots) or state.flat.shape != self.state.flat.shape:
+        """Go back to what `copy_state` gave; the counters of steps and epochs go on, and slots that it lacks."""
+        if len(state.slots) not in (0, len(self.state.slots)) or state.flat.shape != self.state.flat.shape:
             raise ValueError("the state is that of a trainer with another model or optimizer")
-        totals = self.state.totals
-        self.state = state
-        self.state = self.copy_state()._replace(totals=totals)
+        slots = tuple(self._copy(slot) for slot in state.slots) or self.state.slots
+        self.state = State(self._copy(state.flat), slots, self._copy(state.buffers), self.state.totals)
+
+    def drop_slots(self) -> None:
+        """Let go of what the optimizer remembers, forty vectors with LBFGS: the next fit starts it anew.
+
+        ValueError for one that averages weights (EMA), which are in its slots.
+        """
+        if self.averages:
+            raise ValueError(f"{self.optimizer} keeps averaged weights in its slots, with which evaluate computes")
+        self.state, self.began = self.state._replace(slots=()), self.step
 
     def _copy(self, array: Array) -> Array:
         with self.backend.scope():
@@ -319,6 +332,8 @@ class Trainer:
             validation = None if validation_data is None else self._validation(validation_data)
             batch = inputs.batch_rows(batch_size, data.x.shape[0], self.model, self.optimizer.full_batch)
             self._zero()  # a metric that does not fit the model is refused here, before anything is changed
+            if not self.state.slots:  # it has none, or they were dropped
+                self.state = self.state._replace(slots=self.optimizer.start(self.backend.xp, self.state.flat))
             if not self.adapted:
                 self._adapt(data.x)
             plan = self._plan = Plan(self, data, batch, shuffle)
