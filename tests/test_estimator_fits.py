@@ -198,6 +198,20 @@ def test_callbacks_of_scikit_learn(kind: Any, y: Any) -> None:
     assert_same(stopped, small(kind, max_iter=2).fit(X, y))
 
 
+def test_callbacks_are_torn_down_after_a_fit_that_fails() -> None:
+    watching = Watching()
+    estimator = small(callbacks=Fails()).set_callbacks(watching)
+    with pytest.raises(RuntimeError, match="the disk is full"):
+        estimator.fit(X, Y)
+    assert watching.calls[0] == "setup" and watching.calls[-1] == "teardown"
+    assert not hasattr(estimator, "trainer_") and not hasattr(estimator, "_callback_fit_ctx")
+
+
+class Fails(train.Callback):
+    def on_epoch_end(self, trainer: train.Trainer, record: dict[str, float]) -> None:
+        raise RuntimeError("the disk is full")
+
+
 def test_scoring_monitor() -> None:
     monitor = ScoringMonitor(scoring="accuracy")
     estimator = small().set_callbacks(monitor).fit(X, Y)

@@ -34,7 +34,7 @@ from .arrays import (
 from .convergence import Convergence
 from .network import is_full_batch, linear_layers, network, solver
 from .parameters import Parameters
-from .tasks import CallbackSupportMixin, Tasks
+from .tasks import UNTIL_TEARDOWN, CallbackSupportMixin, Tasks
 
 SPARSE_SAMPLE = 4096
 """So many rows of a sparse X are made dense for weights that start from data (LSUV)."""
@@ -100,8 +100,9 @@ class MLP(CallbackSupportMixin, Parameters):
         before = {name: list(value) if isinstance(value, list) else value for name, value in vars(self).items()}
         try:
             return self._fit_or_fail(X, y, sample_weight, eval_set, classes, incremental)
-        except Exception:
-            self.__dict__.clear()  # what failed is not a fit
+        except Exception:  # what failed is not a fit
+            before |= {name: vars(self)[name] for name in UNTIL_TEARDOWN if hasattr(self, name)}
+            self.__dict__.clear()
             self.__dict__.update(before)
             raise
 

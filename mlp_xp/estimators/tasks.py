@@ -17,6 +17,10 @@ except ImportError:  # scikit-learn before 1.9
         return method
 
 
+UNTIL_TEARDOWN = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
+"""What scikit-learn keeps on an estimator until its callbacks are torn down, after a fit that fails too."""
+
+
 class Tasks(Callback):
     """Tells the callbacks that were given to `set_callbacks` of every epoch; one that answers True ends the fit."""
 
