@@ -25,6 +25,9 @@ class ReadOnlyNumPy(NumPyBackend):
 
     word = "numpy:read-only"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ReadOnlyNumPy, ()  # it cannot be selected by its word
+
     def from_host(self, array: np.ndarray, dtype: str | None = None) -> Any:
         copy = super().from_host(array, dtype)
         copy.flags.writeable = False

@@ -79,6 +79,7 @@ def parameters(checks: Iterable[tuple[str, Any, Any]]) -> list[Any]:
     for name, estimator, check in checks:
         text = described(check)
         marks = [pytest.mark.gpu] if GPU.keys() & text.split() else []
+        marks += [pytest.mark.slow] if name.endswith("much at once") else []  # beyond what each option needs
         found.append(pytest.param(estimator, check, id=f"{name}: {text}", marks=marks))
     return found
 
