@@ -1,5 +1,7 @@
 """Known experiments, reproduced to the digits given."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,11 @@ from mlp_xp import backends, data, nn, optim, train
 
 EXAMPLE = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
 HALF_SQUARES = nn.MeanSquaredError(half=True)
+
+
+def elsewhere(*words: str) -> list[Any]:
+    """Backends on which long runs are slow tests; that they take the same steps is tested step by step elsewhere."""
+    return [pytest.param(word, marks=pytest.mark.slow) for word in words]
 
 
 def example(backend: backends.Backend) -> train.Trainer:
@@ -73,7 +80,7 @@ def test_xor_starts_from_the_known_weights_and_with_the_known_gradient() -> None
     np.testing.assert_allclose(gradient["2.weight"], [[0.01740755970], [0.01635248801]], atol=1e-11)
 
 
-@pytest.mark.parametrize("word", ["numpy", "strict", "torch", "jax"])
+@pytest.mark.parametrize("word", ["numpy", *elsewhere("strict", "torch", "jax")])
 def test_xor_and_and_reach_the_known_errors(get_backend, word: str) -> None:  # type: ignore[no-untyped-def]
     backend = get_backend(word)
     X, y = data.xor()
@@ -95,7 +102,7 @@ def test_xor_and_and_reach_the_known_errors(get_backend, word: str) -> None:  # 
     assert ((trainer.predict(X) > 0.5) == (y > 0.5)).all()
 
 
-@pytest.mark.parametrize("word", ["numpy", "torch", "jax"])
+@pytest.mark.parametrize("word", ["numpy", *elsewhere("torch", "jax")])
 def test_the_three_learning_rates_of_the_spiral(get_backend, word: str) -> None:  # type: ignore[no-untyped-def]
     from train_spiral import REFERENCE, reference_weights
 
