@@ -568,8 +568,6 @@ def test_what_is_not_fitted_cannot_be_moved() -> None:
 @EACH
 def test_scikit_learns_move_estimator_to_moves_it(word: str, name: str) -> None:
     tools = importlib.import_module("sklearn.utils._array_api")
-    if not hasattr(tools, "move_estimator_to"):
-        pytest.skip("scikit-learn before 1.9 moves no estimator")
     backend, numpy = usable(word), usable("numpy")
     with sklearn.config_context(array_api_dispatch=True):
         there = tools.move_estimator_to(on_numpy(name), backend.xp, backend.device)
