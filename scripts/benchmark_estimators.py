@@ -8,10 +8,11 @@ early stopping, so that none ends before): from the checks of the input to the f
 round by round; the one that begins changes. The ratio is the median of the ratios within a round.
 
 The memory is that of one fit in a process of its own: the highest resident set during the fit, less what the process
-held before, with the data and the libraries loaded.
+held before, with the data and the libraries loaded, and without what was free in it.
 """
 
 import argparse
+import ctypes
 import json
 import os
 import subprocess
@@ -20,6 +21,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from platform import libc_ver
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -86,7 +88,7 @@ class Result:
     seconds: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in KINDS})
     loss: dict[str, float] = field(default_factory=dict)
     accuracy: dict[str, float] = field(default_factory=dict)
-    megabytes: dict[str, float] = field(default_factory=dict)
+    megabytes: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in KINDS})
 
     @property
     def ratio(self) -> float:
@@ -130,6 +132,7 @@ def needed_memory(kind: str, case: Case, folder: str | None) -> float:
     fitted(
         kind, replace(case, hidden=(2,), epochs=1), X[:50], y[:50]
     )  # what is imported and allocated once is not the fit's
+    ctypes.CDLL(None).malloc_trim(0)  # else what was freed before would serve the fit, and not be seen
     Path("/proc/self/clear_refs").write_text("5")  # sets the highest so far to what is held now
     before = resident("VmRSS")
     fitted(kind, case, X, y)
@@ -141,7 +144,7 @@ def measure_memory(result: Result, number: int, quick: bool, folder: str | None)
         command = [sys.executable, __file__, "--memory-of", kind, str(number), *(["--quick"] if quick else [])]
         command += ["--data", folder] if folder else []
         found = subprocess.run(command, capture_output=True, text=True, check=True)
-        result.megabytes[kind] = float(found.stdout)
+        result.megabytes[kind].append(float(found.stdout))
 
 
 def table(results: Sequence[Result]) -> str:
@@ -151,7 +154,7 @@ def table(results: Sequence[Result]) -> str:
     ]
     for result in results:
         seconds = (f"{median(times):.2f} s" for times in result.seconds.values())
-        memory = (f"{value:.0f} MB" for value in result.megabytes.values())
+        memory = (f"{median(values):.1f} MB" if values else "-" for values in result.megabytes.values())
         rows, features = result.shape
         cells = [result.case, f"{rows} x {features}", result.case.epochs, *seconds, f"{result.ratio:.2f}", *memory]
         lines.append(f"| {' | '.join(map(str, cells))} |")
@@ -220,8 +223,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tqdm(total=len(cases) * (rounds + 1) * len(KINDS), unit="fit", disable=None) as bar:
             for number, case in enumerate(cases):
                 result = measure(case, rounds, options.data, bar)
-                if sys.platform == "linux":
-                    measure_memory(result, number, options.quick, options.data)
+                if libc_ver()[0] == "glibc":
+                    for _ in range(rounds):
+                        measure_memory(result, number, options.quick, options.data)
                 results.append(result)
     except KeyboardInterrupt:
         print("interrupted" if results else "interrupted before anything was measured", file=sys.stderr)

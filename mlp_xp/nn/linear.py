@@ -48,7 +48,9 @@ class Linear(Affine):
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Array]:
         y = x @ p["weight"]
-        return (y + p["bias"] if self.bias else y), x
+        if self.bias:
+            y += p["bias"]
+        return y, x
 
     def backward(self, xp: Any, p: Parameters, saved: Array, dy: Array) -> tuple[Array, Parameters]:
         return dy @ p["weight"].mT, self.gradients(xp, p, saved, dy)

@@ -19,7 +19,9 @@ class ReLU(Layer):
 
     def backward(self, xp: Any, p: Parameters, saved: Array, dy: Array) -> tuple[Array, Parameters]:
         y = saved
-        return dy * xp.astype(y > 0, dy.dtype), {}  # on NumPy nine times as fast as `where`
+        dx = xp.astype(y > 0, dy.dtype)  # a product is nine times as fast on NumPy as `where`
+        dx *= dy
+        return dx, {}
 
 
 @dataclass(frozen=True)

@@ -391,7 +391,7 @@ class Trainer:
         step = self.step
         return Settings(
             random.key(self.seed, step) if draws else (0, 0),
-            tuple(map(float, self.optimizer.coefficients(step - self.began))),
+            (*map(float, self.optimizer.coefficients(step - self.began)),),
             self._scheduled(step),
             self._vectors,
             self._l2 or None,
