@@ -1,7 +1,7 @@
 """Layers, losses, optimizers and what else is a frozen dataclass, as plain data and back: for files."""
 
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from types import ModuleType
 from typing import Any
 
@@ -45,6 +45,24 @@ def from_config(config: Any, rooms: Sequence[ModuleType]) -> Any:
     values = {key: from_config(value, rooms) for key, value in config.items() if key != "type"}
     build: Any = getattr(room, name)
     return build(*values["layers"]) if "layers" in values else build(**values)
+
+
+def in_short(thing: Any) -> str:
+    """A layer, optimizer or the like as one would write it, without what has its default: "Linear(784, 64)"."""
+    if isinstance(thing, tuple | list):
+        return f"({', '.join(map(in_short, thing))}{',' if len(thing) == 1 else ''})"
+    if not is_dataclass(thing) or isinstance(thing, type):
+        return f"{thing:g}" if isinstance(thing, float) else repr(thing)
+    written: list[str] = []
+    for field in fields(thing):
+        value = getattr(thing, field.name)
+        if field.name == "layers":
+            written += map(in_short, value)
+        elif field.default is MISSING and field.default_factory is MISSING and not field.kw_only:
+            written.append(in_short(value))
+        elif value != field.default:
+            written.append(f"{field.name}={in_short(value)}")
+    return f"{type(thing).__name__}({', '.join(written)})"
 
 
 def _short(room: ModuleType) -> str:

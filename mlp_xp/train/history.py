@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator
+from math import isfinite
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,43 @@ class History:
             writer = csv.DictWriter(file, self.names)
             writer.writeheader()
             writer.writerows(self.records)
+
+    @classmethod
+    def load_csv(cls, path: str | Path) -> "History":
+        """Read what `save_csv` or CSVLog wrote; ValueError that names the file and the line where it is damaged.
+
+        A line that was being written when a run was killed, the last one, may lack columns: it is left out. What is
+        not a number, such as a confusion matrix, stays text.
+        """
+        try:
+            with Path(path).open(newline="", encoding="utf-8") as file:
+                lines = [line for line in csv.reader(file) if line]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"{path} is damaged: {error}") from None
+        if not lines:
+            return cls()
+        names, *rows = lines
+        if rows and len(rows[-1]) < len(names):
+            rows.pop()
+        if "epoch" not in names:
+            raise ValueError(f"{path}, line 1: there is no column 'epoch' among {', '.join(names)}")
+        records: list[dict[str, Any]] = []
+        for number, row in enumerate(rows, start=2):
+            if len(row) != len(names):
+                raise ValueError(f"{path}, line {number}: {len(row)} values for {len(names)} columns")
+            record: dict[str, Any] = {name: _value(text) for name, text in zip(names, row, strict=True) if text}
+            epoch = record.get("epoch")
+            if not isinstance(epoch, float) or not isfinite(epoch):
+                raise ValueError(f"{path}, line {number}: the epoch is no number: {epoch!r}")
+            records.append(record | {"epoch": int(epoch)})
+        return cls(records)
+
+
+def _value(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def numbers(record: dict[str, Any]) -> dict[str, Any]:

@@ -60,6 +60,17 @@ class Plan:
         data, index = (ordered[1], 0) if index == self.steps - 1 else (ordered[0], index)
         return (dense_batch(self.trainer.backend, data, index), 0) if self._sparse else (data, index)
 
+    def sample(self, count: int) -> Data:
+        """So many rows drawn from the data, the same for the same seed; all of them where there are no more."""
+        rows = self.data.x.shape[0]
+        if rows <= count and not self._sparse:
+            return self.data
+        backend = self.trainer.backend
+        drawn = random.permutation(self.trainer.seed, 0, rows)[:count].reshape(1, -1)
+        if self._sparse:
+            return dense_batch(backend, self.data._replace(batches=drawn), 0)
+        return self.data._replace(batches=backend.from_host(drawn)).batch(backend.xp, 0)
+
     def again(self, stop: int) -> Iterator[None]:
         """Make steps again, from the trainer's current one until `stop` updates have been made; yields after each."""
         ordered_epoch, data = -1, (self.data, self.data)

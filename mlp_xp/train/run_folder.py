@@ -1,0 +1,131 @@
+"""A folder that holds a run: what was trained on what, where, how it went, and what came out."""
+
+import os
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlp_xp import __version__
+from mlp_xp.nn.config import in_short
+
+from .json_files import write_json
+from .recording import Recording
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+FORMAT = "mlp_xp run 1"
+POINTS = 2000
+"""At most so many rows of data with two features are left, to be drawn."""
+
+
+def save_run(
+    folder: str | Path,
+    trainer: "Trainer",
+    *,
+    title: str = "",
+    recording: Recording | None = None,
+    training: tuple[Any, Any] | None = None,
+    test: tuple[Any, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+) -> None:
+    """Leave all that `mlp-xp report` shows of a run in a folder, which is made where there is none.
+
+    training and test are (X, y); data says in words and numbers what they are, metrics what was measured at the end.
+    The files: run.json, metrics.json, history.csv, model.safetensors; recording.json and snapshots.safetensors, see
+    `Recorder`; results.safetensors with the outputs for the test set, and the points where X has two features.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {
+        "format": FORMAT,
+        "title": title,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "configuration": configuration(trainer),
+        "environment": environment(trainer),
+        "data": _sizes(training, test) | dict(data or {}),
+    }
+    write_json(folder / "run.json", about)
+    write_json(folder / "metrics.json", dict(metrics or {}))
+    trainer.history.save_csv(folder / "history.csv")
+    trainer.save(folder / "model.safetensors")
+    (recording or Recording()).save(folder)
+    _save_results(folder / "results.safetensors", trainer, training, test)
+
+
+def configuration(trainer: "Trainer") -> dict[str, Any]:
+    """What was trained and how, in words and numbers."""
+    words = {name: in_short(getattr(trainer, name)) for name in ("model", "loss", "optimizer")}
+    words["metrics"] = ", ".join(map(in_short, trainer.metrics))
+    numbers = {name: getattr(trainer, name) for name in ("dtype", "seed", "l2")}
+    return words | numbers | {"parameters": trainer.layout.count, "epochs": trainer.epoch, "steps": trainer.step}
+
+
+def environment(trainer: "Trainer") -> dict[str, Any]:
+    """What it ran on."""
+    library = trainer.backend.name
+    return {
+        "backend": trainer.backend.word,
+        "device": trainer.backend.device_name(),
+        "mlp_xp": __version__,
+        "python": platform.python_version(),
+        **{name: number for name in dict.fromkeys(("numpy", library)) if (number := _version(name))},
+        "platform": platform.platform(terse=True),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+    }
+
+
+def _sizes(training: tuple[Any, Any] | None, test: tuple[Any, Any] | None) -> dict[str, Any]:
+    sizes = {f"{part} rows": len(pair[1]) for part, pair in (("training", training), ("test", test)) if pair}
+    shapes = [tuple(pair[0].shape[1:]) for pair in (training, test) if pair and hasattr(pair[0], "shape")]
+    return sizes | ({"features": " x ".join(map(str, shapes[0]))} if shapes else {})
+
+
+def _save_results(
+    path: Path, trainer: "Trainer", training: tuple[Any, Any] | None, test: tuple[Any, Any] | None
+) -> None:
+    from safetensors.numpy import save_file
+
+    host = trainer.backend.to_host
+    tensors: dict[str, Any] = {}
+    with trainer.backend.scope():
+        if test is not None:
+            data = trainer._labelled(*test)
+            tensors["test_outputs"] = host(trainer.backend.from_any(trainer.predict(test[0])))
+            tensors["test_target"] = host(data.target)
+        for part, pair in (("train", training), ("test", test)):
+            if pair is None or getattr(pair[0], "shape", ())[1:] != (2,):
+                continue
+            data = trainer._labelled(*pair)
+            some = slice(min(POINTS, data.x.shape[0]))
+            tensors[f"{part}_x"] = host(data.x[some, ...])
+            tensors.setdefault(f"{part}_target", host(data.target[some, ...]))
+    path.unlink(missing_ok=True)  # of an earlier run
+    if tensors:
+        save_file({name: tensor.copy() for name, tensor in tensors.items()}, path)
+
+
+def _version(package: str) -> str:
+    names = (package,) if package != "cupy" else ("cupy-cuda13x", "cupy-cuda12x", "cupy-rocm-7-0", "cupy")
+    names = ("array-api-strict",) if package == "strict" else names
+    for name in names:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return ""
+
+
+def _processor() -> str:
+    """The processor's name, where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
