@@ -1,4 +1,4 @@
-"""What can be chosen by a word: activations and optimizers."""
+"""What can be chosen by a word: activations, initial weights and optimizers."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +18,15 @@ ACTIVATIONS: dict[str, type[nn.Layer]] = {"logistic": nn.Sigmoid} | {  # scikit-
 """Every layer that works on each number by itself and can be trained through, with its defaults."""
 
 SATURATING = (nn.Sigmoid, nn.HardSigmoid, nn.LogSigmoid, nn.Tanh, nn.HardTanh, nn.Softsign)
+
+INITIALIZERS: dict[str, type[nn.Initializer]] = {
+    kind.__name__.lower(): kind
+    for kind in (
+        *(nn.HeNormal, nn.HeUniform, nn.HeTruncatedNormal, nn.GlorotNormal, nn.GlorotUniform, nn.GlorotTruncatedNormal),
+        *(nn.LeCunNormal, nn.LeCunUniform, nn.LeCunTruncatedNormal, nn.FanInUniform, nn.Orthogonal, nn.LSUV),
+    )
+}
+"""How weights can start, each with its defaults."""
 
 OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
     kind.__name__.lower(): kind

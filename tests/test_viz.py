@@ -12,6 +12,7 @@ pytest.importorskip("matplotlib")
 HISTORY = train.History(
     [{"epoch": e, "loss": 1 / e, "val_loss": 1.1 / e, "accuracy": 1 - 0.5 / e} for e in range(1, 30)]
 )
+BEST = "best 0.03793 (epoch 29)"
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def test_learning_curves_show_every_metric_with_labels(tmp_path: Path, drawn: li
     viz.learning_curves(HISTORY, tmp_path / "curves.png")
     loss, accuracy = drawn[0].axes
     assert [axes.get_ylabel() for axes in (loss, accuracy)] == ["loss", "accuracy"]
-    assert [text.get_text() for text in loss.get_legend().get_texts()] == ["training", "validation"]
+    assert [text.get_text() for text in loss.get_legend().get_texts()] == ["training", "validation", BEST]
     np.testing.assert_array_equal(loss.get_lines()[1].get_ydata(), HISTORY["val_loss"])
     assert loss.get_yscale() == "log" and accuracy.get_yscale() == "linear"
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -40,7 +41,7 @@ def test_several_runs_share_a_picture(tmp_path: Path, drawn: list[Any]) -> None:
     viz.learning_curves({"fast": HISTORY, "slow": HISTORY}, tmp_path / "curves.png", metrics=["loss"])
     (axes,) = drawn[0].axes
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert labels == ["fast, training", "fast, validation", "slow, training", "slow, validation"]
+    assert labels == [f"{run}, {what}" for run in ("fast", "slow") for what in ("training", "validation", BEST)]
     colours = [line.get_color() for line in axes.get_lines()]
     assert colours[0] == colours[1] != colours[2] == colours[3]
 

@@ -2,9 +2,9 @@
 
 import os
 import platform
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,13 +67,13 @@ def configuration(trainer: "Trainer") -> dict[str, Any]:
 
 def environment(trainer: "Trainer") -> dict[str, Any]:
     """What it ran on."""
-    library = trainer.backend.name
+    library = type(trainer.state.flat).__module__.partition(".")[0]
     return {
         "backend": trainer.backend.word,
         "device": trainer.backend.device_name(),
         "mlp_xp": __version__,
         "python": platform.python_version(),
-        **{name: number for name in dict.fromkeys(("numpy", library)) if (number := _version(name))},
+        **{name: getattr(sys.modules[name], "__version__", "") for name in ("numpy", library)},
         "platform": platform.platform(terse=True),
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -108,17 +108,6 @@ def _save_results(
     path.unlink(missing_ok=True)  # of an earlier run
     if tensors:
         save_file({name: tensor.copy() for name, tensor in tensors.items()}, path)
-
-
-def _version(package: str) -> str:
-    names = (package,) if package != "cupy" else ("cupy-cuda13x", "cupy-cuda12x", "cupy-rocm-7-0", "cupy")
-    names = ("array-api-strict",) if package == "strict" else names
-    for name in names:
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    return ""
 
 
 def _processor() -> str:
