@@ -6,7 +6,7 @@ from .dropout import AlphaDropout, Dropout, GaussianNoise
 from .embedding import Embedding
 from .flatten import Flatten
 from .gates import GELU, GLU, HardSwish, Mish, SiLU
-from .gradient_check import GradientCheck, gradient_check, jacobian_check
+from .gradient_check import EntryCheck, GradientCheck, entry_check, gradient_check, jacobian_check
 from .initializers import (
     LSUV,
     Constant,
@@ -72,6 +72,7 @@ __all__ = [
     "CrossEntropy",
     "Dropout",
     "Embedding",
+    "EntryCheck",
     "FanInUniform",
     "Flatten",
     "GaussianNegativeLogLikelihood",
@@ -141,6 +142,7 @@ __all__ = [
     "Tanh",
     "Uniform",
     "Zeros",
+    "entry_check",
     "gradient_check",
     "jacobian_check",
     "scheduled_numbers",

@@ -389,6 +389,7 @@ class Trainer:
     def _settings(self, draws: bool) -> Settings:
         """What the next step is told. Python numbers: a NumPy scalar would carry its dtype into the arrays."""
         step = self.step
+        # The star: tuple(map(...)) would be shortened, which leaves one more tuple in the interpreter in every step.
         return Settings(
             random.key(self.seed, step) if draws else (0, 0),
             (*map(float, self.optimizer.coefficients(step - self.began)),),
