@@ -1,8 +1,7 @@
 """What the training scripts share: their options, how they are run, and what they leave in --out."""
 
 import argparse
-import json
-import math
+import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +11,7 @@ from time import perf_counter
 from typing import Any
 
 from mlp_xp import backends, nn, optim, train, viz
-from mlp_xp.catalogue import ACTIVATIONS, OPTIMIZERS, activation, suitable_init
+from mlp_xp.catalogue import ACTIVATIONS, INITIALIZERS, OPTIMIZERS, activation, suitable_init
 from mlp_xp.names import unknown
 
 SCHEDULES: dict[str, Callable[[float, int], optim.Schedule | float]] = {
@@ -39,13 +38,20 @@ def options(description: str, example: str, **defaults: Any) -> argparse.Argumen
     )
     parser.add_argument("--backend", default="auto", help="numpy, cupy, cupy:1, torch, torch:cuda:0, jax, ... or auto")
     parser.add_argument("--dtype", default="float32", choices=("float32", "float64"), help="of weights and data")
-    parser.add_argument("--layers", type=positive, nargs="*", metavar="N", help="units in each hidden layer")
+    parser.add_argument("--layers", "--layer", type=positive, nargs="*", metavar="N", help="units in each hidden layer")
     parser.add_argument(
         "--activation",
         type=one_of(ACTIVATIONS),
         metavar="NAME",
         help="of the hidden layers, any of mlp_xp.nn, such as gelu",
     )
+    parser.add_argument(
+        "--init",
+        type=one_of(INITIALIZERS),
+        metavar="NAME",
+        help="how the weights start, such as glorotnormal; where none is given, as suits the activation",
+    )
+    parser.add_argument("--bias", type=float, default=0.0, help="at which the biases start")
     parser.add_argument("--dropout", type=float, default=0.0, metavar="RATE", help="after every hidden layer")
     parser.add_argument("--input-dropout", type=float, default=0.0, metavar="RATE", help="of the inputs")
     parser.add_argument(
@@ -54,7 +60,7 @@ def options(description: str, example: str, **defaults: Any) -> argparse.Argumen
         metavar="NAME",
         help="any of mlp_xp.optim, such as adamw; momentum and nesterov are SGD with 0.9",
     )
-    parser.add_argument("--lr", type=float, help="learning rate")
+    parser.add_argument("--lr", "--learning_rate", type=float, help="learning rate")
     parser.add_argument(
         "--schedule",
         type=one_of(SCHEDULES),
@@ -71,11 +77,20 @@ def options(description: str, example: str, **defaults: Any) -> argparse.Argumen
     parser.add_argument(
         "--max-norm", type=float, metavar="NORM", help="of the incoming weights of each unit, met after every step"
     )
-    parser.add_argument("--batch-size", type=batch_size, help="rows in a batch, or 'all'")
+    parser.add_argument("--batch-size", "--batch_size", type=batch_size, help="rows in a batch, or 'all'")
+    parser.add_argument("--no-shuffle", action="store_true", help="take the rows in their order in every epoch")
     parser.add_argument("--epochs", type=positive, help="passes over the training data")
     parser.add_argument("--seed", type=int, default=0, help="decides weights, shuffles and splits")
     parser.add_argument("--data", help=defaults.pop("data"))
-    parser.add_argument("--out", type=Path, help="folder for metrics.json, history.csv, model.safetensors and pictures")
+    parser.add_argument(
+        "--out", type=Path, help="folder for all that `mlp-xp report` shows of the run, and for pictures"
+    )
+    parser.add_argument(
+        "--record",
+        type=positive,
+        metavar="N",
+        help="with --out, look into the net every N updates (default: after every epoch)",
+    )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.set_defaults(**defaults)
     return parser
@@ -105,15 +120,16 @@ def batch_size(text: str) -> int | None:
 
 def multilayer(args: argparse.Namespace, inputs: int, outputs: int, *, standardize: bool = False) -> nn.Sequential:
     """Linear layers with the activation and dropout between them, as the options say; weights start as suits both."""
-    init = suitable_init(activation(args.activation))
+    init = INITIALIZERS[args.init]() if args.init else suitable_init(activation(args.activation))
+    start: dict[str, Any] = {"weight_init": init} | ({"bias_init": nn.Constant(args.bias)} if args.bias else {})
     layers: list[nn.Layer] = [nn.Standardize(inputs)] if standardize else []
     layers += [nn.Dropout(args.input_dropout)] if args.input_dropout else []
     width = inputs
     for units in args.layers:
-        layers += [nn.Linear(width, units, weight_init=init), activation(args.activation)]
+        layers += [nn.Linear(width, units, **start), activation(args.activation)]
         layers += [nn.Dropout(args.dropout)] if args.dropout else []
         width = units
-    return nn.Sequential(*layers, nn.Linear(width, outputs, weight_init=init))
+    return nn.Sequential(*layers, nn.Linear(width, outputs, **start))
 
 
 def new_trainer(args: argparse.Namespace, model: nn.Layer, loss: nn.Loss, rows: int) -> train.Trainer:
@@ -135,26 +151,43 @@ def new_trainer(args: argparse.Namespace, model: nn.Layer, loss: nn.Loss, rows: 
 
 @dataclass
 class Run:
-    """One training run: the trainer, its data (training, test, optional validation), and what it measured."""
+    """One training run: the trainer, its data, what is recorded on the way, and what it measured.
+
+    data says in words and numbers what the training, test and validation data are. Without test data, the validation
+    data is measured at the end.
+    """
 
     args: argparse.Namespace
     trainer: train.Trainer
     training: tuple[Any, Any]
-    test: tuple[Any, Any]
+    test: tuple[Any, Any] | None
     validation: tuple[Any, Any] | None = None
     out: Path | None = None
+    title: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    recorder: train.Recorder = field(init=False)
 
     def __post_init__(self) -> None:
         self.out = self.out or self.args.out
         if self.out is not None:
             prepare(self.out)
+        # The weights on the way are drawn where the data has two features.
+        self.recorder = train.Recorder(self.args.record, snapshots=self.training[0].shape[1:] == (2,))
 
-    def fit(self, callbacks: Sequence[train.Callback] = ()) -> None:
-        """Train, then measure on the training and the test set. Ctrl-C and a diverged loss keep what was reached."""
+    @property
+    def measured(self) -> dict[str, tuple[Any, Any]]:
+        """The data that is measured at the end, by what it is called."""
+        parts = {"train": self.training, "test": self.test}
+        if self.test is None:
+            parts = {"train": self.training, "val": self.validation}
+        return {part: data for part, data in parts.items() if data is not None}
+
+    def fit(self, callbacks: Sequence[train.Callback] = (), *, bar: bool = True) -> None:
+        """Train, then measure. Ctrl-C and a diverged loss keep what was reached."""
         args, trainer = self.args, self.trainer
-        log = [train.CSVLog(self.out / "history.csv")] if self.out else []
+        looking_on = [train.CSVLog(self.out / "history.csv"), self.recorder] if self.out else []
         start = perf_counter()
         failure: BaseException | None = None
         try:
@@ -163,17 +196,13 @@ class Run:
                 epochs=args.epochs,
                 batch_size=args.batch_size,
                 validation_data=self.validation,
-                callbacks=[*log, *callbacks],
-                progress=not args.quiet,
+                shuffle=not args.no_shuffle,
+                callbacks=[*looking_on, *callbacks],
+                progress=bar and not args.quiet,
             )
         except (KeyboardInterrupt, train.Diverged) as stopped:
             failure = stopped
         self.seconds += perf_counter() - start
-        measured = {
-            f"{part}_{name}": value
-            for part, data in (("train", self.training), ("test", self.test))
-            for name, value in trainer.evaluate(*data).items()
-        }
         self.metrics = {
             "backend": trainer.backend.word,
             "device": trainer.backend.device_name(),
@@ -181,7 +210,10 @@ class Run:
             "seed": trainer.seed,
             "epochs": trainer.epoch,
             "seconds": self.seconds,
-            **measured,
+        } | {
+            f"{part}_{name}": value
+            for part, data in self.measured.items()
+            for name, value in trainer.evaluate(*data).items()
         }
         if failure is not None:
             self.metrics["stopped_early"] = str(failure) or "interrupted"
@@ -189,24 +221,39 @@ class Run:
             raise failure
 
     def save(self) -> None:
-        """Leave metrics.json, model.safetensors and the learning curves in --out."""
+        """Leave all that `mlp-xp report` shows, and the learning curves, in --out."""
         if self.out is None:
             return
-        write_json(self.out / "metrics.json", self.metrics)
-        self.trainer.save(self.out / "model.safetensors")
+        train.save_run(
+            self.out,
+            self.trainer,
+            title=self.title,
+            recording=self.recorder.recording,
+            training=self.training,
+            test=self.test or self.validation,
+            data=self.data,
+            metrics=self.metrics,
+        )
         if len(self.trainer.history):
             viz.learning_curves(self.trainer.history, self.out / "learning_curves.png")
 
-    def report(self) -> None:
-        """Print the numbers, and where the files are."""
+    def report(self, *, last: bool = True) -> None:
+        """Print the numbers, where the files are and, unless more runs follow, how to look at them."""
         if self.args.quiet:
             return
         m = self.metrics
         print(f"{m['backend']} ({m['device']}), {m['dtype']}, {m['epochs']} epochs in {m['seconds']:.2f} s")
-        for part in ("train", "test"):
+        for part in self.measured:
             print(f"{part:>6}: loss {m[f'{part}_loss']:.6f}, accuracy {m[f'{part}_accuracy']:.4f}")
         if self.out:
             print(f"written to {self.out}/: {', '.join(sorted(path.name for path in self.out.iterdir()))}")
+            if last:
+                hint(self.out)
+
+
+def hint(*runs: Path) -> None:
+    """Print the command that shows the runs in these folders."""
+    print(f"look at {'it' if len(runs) == 1 else 'them'}: mlp-xp report {shlex.join(map(str, runs))}")
 
 
 def prepare(out: Path) -> None:
@@ -219,19 +266,6 @@ def prepare(out: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise OSError(f"cannot write to --out {out}: {error.strerror}; choose a folder you may write to") from None
-
-
-def write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(finite_or_null(content), indent=2, allow_nan=False) + "\n")
-
-
-def finite_or_null(content: Any) -> Any:
-    """JSON has no NaN and no infinity: null stands for them."""
-    if isinstance(content, dict):
-        return {key: finite_or_null(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [finite_or_null(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def run_script(main: Callable[[list[str] | None], None]) -> None:

@@ -2,11 +2,16 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from common import Run, multilayer, new_trainer, options, prepare, run_script, write_json
+from common import Run, hint, multilayer, new_trainer, options, prepare, run_script
 
-from mlp_xp import data, nn, train, viz
+from mlp_xp import backends, data, nn, optim, train, viz
+from mlp_xp.train.json_files import write_json
+from mlp_xp.viz.boundary import CELLS
+from mlp_xp.viz.plane import Plane
+from mlp_xp.viz.style import look, new_figure, save
 
 ROWS = 300
 
@@ -20,8 +25,11 @@ REFERENCE = {
 
 def main(argv: list[str] | None = None) -> None:
     parser = options(
-        __doc__ + " Prints loss and accuracy; with --out also draws the classified plane.",
-        "python scripts/train_spiral.py --lr 0.5 --layers 32 32 --out runs/spiral",
+        __doc__ + " Prints loss and accuracy; with --out also draws the classified plane, and how it came to be as a "
+        "page with a slider and a play button. With --reference a rate that is too small, one that is right, and one "
+        "that kills every unit, side by side.",
+        "python scripts/train_spiral.py --lr 0.5 --layers 32 32 --out runs/spiral\n"
+        "  python scripts/train_spiral.py --reference --out runs/rates",
         layers=[32],
         activation="relu",
         optimizer="adam",
@@ -47,30 +55,36 @@ def main(argv: list[str] | None = None) -> None:
     finish(run)
 
 
-def new_run(args: argparse.Namespace, trainer: train.Trainer, out: Path | None = None) -> Run:
+def new_run(args: argparse.Namespace, trainer: train.Trainer, rate: float | None = None) -> Run:
     X, y, X_test, y_test = data.spiral()
-    return Run(args, trainer, (X, y), (X_test, y_test), validation=(X_test, y_test), out=out)
+    if args.out:
+        viz.require_plotly()
+    out, title = (args.out, "") if rate is None else (args.out and args.out / f"lr-{rate:g}", f", rate {rate:g}")
+    known = {"name": "three spirals", "classes": "0, 1, 2", "validation": "the test set"}
+    test = X_test, y_test
+    return Run(args, trainer, (X, y), test, validation=test, out=out, title=f"three spirals{title}", data=known)
 
 
-def finish(run: Run) -> None:
+def finish(run: Run, *, last: bool = True) -> None:
     run.save()
     if run.out:
-        title = f"three spirals, test accuracy {run.metrics['test_accuracy']:.3f}"
+        title = f"{run.title}, test accuracy {run.metrics['test_accuracy']:.3f}"
         viz.decision_boundary(run.trainer.predict, *run.training, run.out / "decision_boundary.png", title=title)
-    run.report()
+        recording, page = run.recorder.recording, run.out / "boundary.html"
+        viz.boundary_animation(run.trainer, recording, *run.training, page, title=run.title)
+    run.report(last=last)
+
+
+# Three learning rates
 
 
 def reference(args: argparse.Namespace) -> None:
-    args.batch_size = None
+    args.batch_size, args.no_shuffle = None, False
     if args.out:
         prepare(args.out)
-    histories, table, wrong = {}, {}, []
+    runs, table, wrong = {}, {}, []
     for rate, known in REFERENCE.items():
-        model = nn.Sequential(nn.Linear(2, 10), nn.ReLU(), nn.Linear(10, 3))
-        args.optimizer, args.lr, args.schedule = "sgd", rate, "constant"
-        trainer = new_trainer(args, model, nn.SoftmaxCrossEntropy(), ROWS)
-        run = new_run(args, trainer, args.out and args.out / f"lr-{rate:g}")
-        run.trainer.parameters = reference_weights()
+        run = runs[rate] = new_run(args, known_net(args.backend, args.dtype, rate), rate)
         accuracies = {}
         for epoch, expected in known.items():
             args.epochs = epoch - run.trainer.epoch
@@ -81,14 +95,47 @@ def reference(args: argparse.Namespace) -> None:
                 wrong.append(f"rate {rate:g}, epoch {epoch}: {reached} instead of {expected}")
             if not args.quiet:
                 print(f"rate {rate:g}, epoch {epoch:4}: accuracy {reached[0]:.4f} / {reached[1]:.4f} (train / test)")
-        finish(run)
-        histories[f"rate {rate:g}"] = run.trainer.history
+        finish(run, last=False)
         table[f"{rate:g}"] = {**run.metrics, "accuracy_at_epoch": accuracies}
     if args.out:
-        write_json(args.out / "metrics.json", table)
+        write_json(args.out / "reference.json", table)
+        histories = {f"rate {rate:g}": run.trainer.history for rate, run in runs.items()}
         viz.learning_curves(histories, args.out / "learning_rates.png")
+        side_by_side(runs, args.out / "decision_boundaries.png")
     if wrong:
         raise ArithmeticError("the reference was not reproduced: " + "; ".join(wrong))
+    if args.out and not args.quiet:
+        hint(*(args.out / f"lr-{rate:g}" for rate in REFERENCE))
+
+
+def side_by_side(runs: dict[float, Run], path: Path) -> None:
+    """Draw the plane as the net of each learning rate sees it, with the training points, into the file `path`."""
+    figure, panels = new_figure(len(runs), width=4.4, height=4.9)
+    for axes, (rate, run) in zip(panels, runs.items(), strict=True):
+        X, y = run.training
+        plane = Plane.through(X, None, None, None)
+        across, up, rows = plane.grid(CELLS)
+        classes = run.trainer.predict(rows.astype(X.dtype)).argmax(axis=1).reshape(CELLS, CELLS)
+        shades, levels = [look(label)[0] for label in range(3)], [-0.5, 0.5, 1.5, 2.5]
+        axes.contourf(across, up, classes, levels=levels, colors=shades, alpha=0.25)
+        for label in range(3):
+            colour, marker = look(label)
+            style = {"color": colour, "marker": marker, "s": 22, "linewidth": 0.5, "edgecolor": "white"}
+            axes.scatter(*X[y == label].T, **style, label=f"class {label}")
+        m = run.metrics
+        axes.set_title(f"rate {rate:g}\naccuracy {m['train_accuracy']:.3f}, test {m['test_accuracy']:.3f}")
+        axes.set(xlabel=plane.axes[0], ylabel=plane.axes[1], aspect="equal")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    save(figure, path)
+
+
+def known_net(backend: str | backends.Backend, dtype: str, rate: float) -> train.Trainer:
+    """The 2-10-3 net of the known runs, with plain gradient descent."""
+    model = nn.Sequential(nn.Linear(2, 10), nn.ReLU(), nn.Linear(10, 3))
+    options: dict[str, Any] = {"backend": backend, "dtype": dtype, "metrics": [train.Accuracy()]}
+    trainer = train.Trainer(model, nn.SoftmaxCrossEntropy(), optim.SGD(rate), **options)
+    trainer.parameters = reference_weights()
+    return trainer
 
 
 def reference_weights() -> dict[str, np.ndarray]:

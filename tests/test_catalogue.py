@@ -20,6 +20,15 @@ def test_every_activation_is_a_layer_that_works_on_each_number_by_itself(word: s
     np.testing.assert_allclose(y.ravel(), by_itself, rtol=1e-14)
 
 
+@pytest.mark.parametrize("word", catalogue.INITIALIZERS)
+def test_every_initializer_has_defaults_and_draws_numbers_of_the_size_that_suits_the_fans(word: str) -> None:
+    init = catalogue.INITIALIZERS[word]()
+    drawn = init.draw(np.random.default_rng(0), (400, 200), 400, 200)
+    assert drawn.shape == (400, 200) and abs(drawn.mean()) < 1e-3
+    # From the variance 1 / (3 n) of FanInUniform to the 2 / n of He
+    assert 0.9 / 3 < 400 * drawn.var() < 1.1 * 2
+
+
 @pytest.mark.parametrize("word", catalogue.OPTIMIZERS)
 def test_every_optimizer_takes_a_learning_rate(word: str) -> None:
     optimizer = catalogue.OPTIMIZERS[word](0.125)
@@ -39,8 +48,17 @@ def test_every_activation_and_first_order_optimizer_can_be_chosen() -> None:
     assert {type(build(0.1)) for build in catalogue.OPTIMIZERS.values()} == first_order
 
 
+def test_every_initializer_can_be_chosen_that_needs_no_numbers_and_lets_units_differ() -> None:
+    public = {getattr(nn, name) for name in nn.__all__ if isinstance(getattr(nn, name), type)}
+    initializers = {kind for kind in public if issubclass(kind, nn.Initializer)} - {nn.Initializer}
+    need_numbers = {nn.Uniform, nn.Normal, nn.Constant}
+    for_few = {nn.Zeros, nn.IdentityMatrix, nn.Sparse}  # units alike, units like the inputs, a size without fans
+    assert set(catalogue.INITIALIZERS.values()) == initializers - need_numbers - for_few
+    assert all(word == kind.__name__.lower() for word, kind in catalogue.INITIALIZERS.items())
+
+
 def test_a_word_means_one_thing_only() -> None:
-    words = [*catalogue.ACTIVATIONS, *catalogue.OPTIMIZERS]
+    words = [*catalogue.ACTIVATIONS, *catalogue.OPTIMIZERS, *catalogue.INITIALIZERS]
     assert len(words) == len(set(words))
     assert words == [word.lower() for word in words]
     names = {kind.__name__ for kind in catalogue.ACTIVATIONS.values()}
@@ -96,6 +114,11 @@ def test_the_scripts_offer_what_is_in_the_catalogue() -> None:
 
     assert common.ACTIVATIONS is catalogue.ACTIVATIONS
     assert common.OPTIMIZERS is catalogue.OPTIMIZERS
-    args = common.options("", "", data="", activation="selu", layers=[3]).parse_args([])
-    weights = [layer.weight_init for layer in common.multilayer(args, 2, 1).layers if isinstance(layer, nn.Linear)]
-    assert weights == [nn.LeCunNormal()] * 2
+    assert common.INITIALIZERS is catalogue.INITIALIZERS
+    parser = common.options("", "", data="", activation="selu", layers=[3])
+    model = common.multilayer(parser.parse_args([]), 2, 1)
+    suitable = {"weight_init": nn.LeCunNormal()}
+    assert model == nn.Sequential(nn.Linear(2, 3, **suitable), nn.SELU(), nn.Linear(3, 1, **suitable))
+    model = common.multilayer(parser.parse_args(["--init", "Orthogonal", "--bias", "0.5"]), 2, 1)
+    chosen = {"weight_init": nn.Orthogonal(), "bias_init": nn.Constant(0.5)}
+    assert model == nn.Sequential(nn.Linear(2, 3, **chosen), nn.SELU(), nn.Linear(3, 1, **chosen))
