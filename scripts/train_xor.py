@@ -87,28 +87,12 @@ def finish(run: Run, problem: str, threshold: float, output: str, *, last: bool 
 # The known run
 
 
-class Snapshots(train.Callback):
-    """The weights at the start and after every 50th update: more of them than a recorder keeps."""
-
-    def __init__(self, every: int = 50) -> None:
-        self.every, self.kept = every, list[train.Snapshot]()
-
-    def on_fit_start(self, trainer: train.Trainer, epochs: int, steps_per_epoch: int) -> None:
-        self.on_step(trainer)
-
-    def on_step(self, trainer: train.Trainer) -> None:
-        if trainer.step % self.every == 0:
-            self.kept.append(train.Snapshot(trainer.step, float(trainer.step), trainer.parameters))
-
-
 def reference(args: argparse.Namespace) -> None:
-    args.epochs, args.batch_size, args.no_shuffle = 5001, None, False
+    args.epochs, args.batch_size, args.no_shuffle, args.record = 5001, None, False, 50
     wrong, runs = [], []
     for problem, (seed, known) in REFERENCE.items():
         run = new_run(args, known_net(args.backend, seed), problem, args.out and args.out / problem)
-        snapshots = Snapshots()
-        run.fit([snapshots] if run.out else [])
-        run.recorder.recording.snapshots = snapshots.kept
+        run.fit()
         error = 2 * run.trainer.history["loss"][-1]  # without the 1/2, before the last update
         deviation = abs(error / known - 1)
         run.metrics |= {"error": error, "known_error": known, "relative_deviation": deviation}

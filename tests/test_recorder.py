@@ -136,11 +136,11 @@ def test_a_second_fit_goes_on() -> None:
 
 def test_memory_is_bounded() -> None:
     recording = recorded(new(), train.Recorder(every=1, snapshots=True, limit=20), epochs=100)
-    assert len(recording.records) <= 21 and len(recording.snapshots) <= 65
+    assert len(recording.records) <= 21 and len(recording.snapshots) <= 129
     gaps = np.diff(recording.steps[:-1])
     assert recording.steps[0] == 0 and recording.steps[-1] == 300 and set(gaps) == {16}
     gaps = np.diff([snapshot.step for snapshot in recording.snapshots][:-1])
-    assert set(gaps) == {8} and recording.snapshots[-1].step == 300
+    assert set(gaps) == {4} and recording.snapshots[-1].step == 300
 
 
 def test_large_nets_keep_fewer_snapshots(monkeypatch: pytest.MonkeyPatch) -> None:

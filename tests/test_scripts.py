@@ -88,7 +88,7 @@ def test_the_xor_reference(tmp_path: Path) -> None:
         metrics = assert_complete(tmp_path / problem, more, PLANE)
         assert float(str(metrics["relative_deviation"])) < 1e-9
         recording = train.Recording.load(tmp_path / problem)
-        assert [snapshot.step for snapshot in recording.snapshots] == list(range(0, 5001, 50))
+        assert [snapshot.step for snapshot in recording.snapshots] == [*range(0, 5001, 50), 5001]
         if problem == "xor":
             assert metrics["plane_share_of_class_1"] == pytest.approx(0.272, abs=1e-3)
 

@@ -10,7 +10,7 @@ from .recording import Recording, Snapshot
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-SNAPSHOTS = 64
+SNAPSHOTS = 128
 SNAPSHOT_BYTES = 2**28
 
 
@@ -24,7 +24,7 @@ class Recorder(Callback):
     With `snapshots` it keeps the weights too, on the host.
 
     Memory is bounded: where there would be more than `limit` records, every second one goes, and the distance between
-    them doubles from then on. So it is with snapshots, of which there are at most 64, and no more than 256 MiB.
+    them doubles from then on. So it is with snapshots, of which there are at most 128, and no more than 256 MiB.
     """
 
     def __init__(self, every: int | None = None, *, snapshots: bool = False, rows: int = 256, limit: int = 256) -> None:
