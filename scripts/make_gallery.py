@@ -1,7 +1,6 @@
 """Make the pictures of the README's gallery, each by the script that it is linked to."""
 
 import argparse
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,8 @@ from tqdm import tqdm
 
 SCRIPTS = Path(__file__).parent
 GALLERY = SCRIPTS / "gallery"
+WIDTH = 960
+"""The most pixels along either side."""
 
 # What to run, and which of its pictures to take under which name.
 PICTURES: list[tuple[list[str], dict[str, str]]] = [
@@ -53,8 +54,17 @@ def main(argv: list[str] | None = None) -> None:
             if finished.returncode:
                 raise ChildProcessError(f"{script} failed: {finished.stderr.strip()}")
             for made, name in pictures.items():
-                shutil.copyfile(Path(folder) / made, args.out / name)
+                shrink(Path(folder) / made, args.out / name)
     print(f"written to {args.out}/: {', '.join(sorted(name for _, names in PICTURES for name in names.values()))}")
+
+
+def shrink(picture: Path, to: Path) -> None:
+    """Copy a picture as small as a web page needs it, with 256 colours."""
+    from PIL import Image  # matplotlib brings it
+
+    with Image.open(picture) as image:
+        image.thumbnail((WIDTH, WIDTH))
+        image.convert("RGB").quantize(256).save(to, optimize=True)
 
 
 if __name__ == "__main__":
