@@ -15,6 +15,16 @@ HEADER = ("backend", "usable", "computes on, or why not", "selected by")
 EXAMPLE = """\
 example:
   mlp-xp backends        which array libraries and devices can be used here, and what helps where one cannot
+  mlp-xp report runs/a   one HTML file that shows a run, or compares several
+"""
+REPORT = """\
+Write one HTML file, which needs no network, that shows a run: how it went, what it decides, and what
+goes on in its layers; of several runs a comparison. What is damaged or missing in a folder is said
+there, and the rest is shown."""
+REPORT_EXAMPLE = """\
+example:
+  mlp-xp report runs/spiral                                 writes runs/spiral/report.html
+  mlp-xp report runs/slow runs/fast --out comparison.html   compares two runs
 """
 
 
@@ -25,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command is None:
         parser.print_help(sys.stderr)
         return 2
-    return arguments.run()
+    return arguments.run(arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -44,10 +54,37 @@ def _parser() -> argparse.ArgumentParser:
         "Imports each array library that is installed, which takes seconds.",
     )
     command.set_defaults(run=_backends)
+    command = commands.add_parser(
+        "report",
+        help="write one HTML file that shows a run, or compares several",
+        description=REPORT,
+        epilog=REPORT_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("runs", nargs="+", metavar="RUN_DIR", help="a folder from train.save_run or a script's --out")
+    command.add_argument(
+        "--out",
+        metavar="FILE",
+        help="the file to write; an earlier report is overwritten, other files are not (default: report.html in the "
+        "run folder, or in the current folder where there are several)",
+    )
+    command.set_defaults(run=_report)
     return parser
 
 
-def _backends() -> int:
+def _report(arguments: argparse.Namespace) -> int:
+    """Write a report and print its path; exit code 1 where there is none to write."""
+    try:
+        from mlp_xp.viz.report import write_report
+
+        print(write_report(arguments.runs, arguments.out))
+    except (ImportError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _backends(_: argparse.Namespace) -> int:
     """Print every backend, and the one that "auto" takes; exit code 1 where "auto" takes none."""
     from mlp_xp import backends
 

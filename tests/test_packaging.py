@@ -22,7 +22,8 @@ import mlp_xp
 from mlp_xp import backends, cli
 
 ROOT = Path(__file__).parent.parent
-DATA_FILES = {"mlp_xp/py.typed", "mlp_xp/data/wdbc.csv"}
+REPORT = {f"mlp_xp/viz/report/{name}" for name in ("page.html", "macros.html", "page.css", "page.js")}
+DATA_FILES = {"mlp_xp/py.typed", "mlp_xp/data/wdbc.csv"} | REPORT
 
 
 def project() -> dict:

@@ -143,6 +143,35 @@ def test_memory_is_bounded() -> None:
     assert set(gaps) == {4} and recording.snapshots[-1].step == 300
 
 
+@pytest.mark.parametrize("limit", [2, 3, 7, 8])
+def test_the_newest_is_never_thinned_away(limit: int) -> None:
+    recording = recorded(new(), train.Recorder(every=1, limit=limit), epochs=9)
+    assert recording.steps[0] == 0 and recording.steps[-1] == 27 and len(recording.steps) <= limit + 1
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_last_look_is_at_the_weights_that_fit_leaves(first: bool) -> None:
+    trainer, recorder = new(optimizer=optim.SGD(3.0)), train.Recorder(snapshots=True)
+    stopping = train.EarlyStopping("loss", patience=3)
+    callbacks = [recorder, stopping] if first else [stopping, recorder]
+    trainer.fit(X, Y, epochs=40, batch_size=40, callbacks=callbacks, progress=False)
+    assert stopping.best_epoch is not None and stopping.best_epoch < trainer.epoch
+    recording, left = recorder.recording, trainer.parameters
+    assert recording.steps[-1] == recording.snapshots[-1].step == trainer.step
+    assert len(recording.steps) == len(set(recording.steps))
+    np.testing.assert_array_equal(recording.snapshots[-1].parameters["0.weight"], left["0.weight"])
+    assert recording.of_parameters("mean_abs")["0.weight"][-1] == pytest.approx(np.abs(left["0.weight"]).mean())
+
+
+def test_another_trainer_begins_another_recording() -> None:
+    recorder = train.Recorder(snapshots=True)
+    first = recorded(new(), recorder)
+    second = recorded(new(seed=1), recorder, epochs=2)
+    assert second is not first and first.steps == [0, 3, 6, 9, 12] and second.steps == [0, 3, 6]
+    assert [snapshot.step for snapshot in second.snapshots] == [0, 3, 6]
+    assert recorded(new(DEEP), recorder, epochs=1).names == ["0", "1", "2.0", "2.1", "2.2", "3"]
+
+
 def test_large_nets_keep_fewer_snapshots(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlp_xp.train.recorder.SNAPSHOT_BYTES", 5 * weights(new()).nbytes)
     recording = recorded(new(), train.Recorder(every=1, snapshots=True), epochs=10)
@@ -185,6 +214,10 @@ def test_a_recording_survives_a_file(tmp_path: Path) -> None:
     assert train.Recording.load(tmp_path).snapshots == []  # those of the earlier run are gone
 
 
+RECORDS = """{"format": "mlp_xp recording 1", "records": [{"step": 0, "epoch": 0, "layers": []}, {"step": 1, "epoch": 1,
+"layers": [{"name": NAME, "layer": "ReLU", "mean": 1, "std": 1, "dead": 0, "gradient": null, "parameters": {}}]}]}"""
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -192,6 +225,10 @@ def test_a_recording_survives_a_file(tmp_path: Path) -> None:
         ("[]", "it holds no object"),
         ('{"format": "other"}', "has the format 'other'"),
         ('{"format": "mlp_xp recording 1", "records": [{"step": 1}]}', "is damaged: KeyError 'layers'"),
+        ('{"format": "mlp_xp recording 1", "records": [{"step": "x", "epoch": 0, "layers": []}]}', "json is damaged"),
+        (RECORDS.replace("NAME", "7"), "a layer is named 7"),
+        (RECORDS.replace("NAME", '"0"').replace("[]", "[{}]"), "json is damaged"),
+        (RECORDS.replace("NAME", '"0"'), "its records are not of the same layers"),
     ],
 )
 def test_a_damaged_recording_is_named(tmp_path: Path, text: str, message: str) -> None:

@@ -32,6 +32,7 @@ def test_a_run_folder_holds_the_run(tmp_path: Path, backend: backends.Backend) -
         recording=recorder.recording,
         training=(X, Y),
         test=(X_TEST, Y_TEST),
+        configuration={"batch size": 32},
         data={"name": "three spirals"},
         metrics={"test_accuracy": 0.5, "nothing": float("nan")},
     )
@@ -48,6 +49,7 @@ def test_a_run_folder_holds_the_run(tmp_path: Path, backend: backends.Backend) -
         "parameters": 39,
         "epochs": 3,
         "steps": 30,
+        "batch size": 32,
     }
     assert about["environment"]["backend"] == trainer.backend.word and about["environment"]["cores"] >= 1
     assert about["environment"]["numpy"] == np.__version__
@@ -85,8 +87,11 @@ def test_a_history_is_read_again(tmp_path: Path) -> None:
 
 def test_a_line_that_was_being_written_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "history.csv"
-    path.write_text("epoch,loss,accuracy\n1,0.5,0.9\n2,0.4")
-    assert train.History.load_csv(path).records == [{"epoch": 1, "loss": 0.5, "accuracy": 0.9}]
+    for unfinished in ("2,0.4", "2,0.4,0.9", "2"):  # of 0.95, perhaps
+        path.write_text(f"epoch,loss,accuracy\n1,0.5,0.9\n{unfinished}")
+        assert train.History.load_csv(path).records == [{"epoch": 1, "loss": 0.5, "accuracy": 0.9}]
+    path.write_bytes(b"\xef\xbb\xbfepoch,loss\r\n1,0.5\r\n")  # as a spreadsheet saves it
+    assert train.History.load_csv(path).records == [{"epoch": 1, "loss": 0.5}]
     path.write_text("epoch,loss\n1,nan\n2,inf\n")
     assert [str(loss) for loss in train.History.load_csv(path)["loss"]] == ["nan", "inf"]
     path.write_text("")
@@ -98,8 +103,10 @@ def test_a_line_that_was_being_written_is_left_out(tmp_path: Path) -> None:
     [
         (b"loss,accuracy\n1,2\n", "line 1: there is no column 'epoch' among loss, accuracy"),
         (b"epoch,loss\n1,2,3\n2,1\n", "line 2: 3 values for 2 columns"),
-        (b"epoch,loss\nfirst,2\n", "line 2: the epoch is no number: 'first'"),
-        (b"epoch,loss\nnan,2\n", "line 2: the epoch is no number: nan"),
+        (b"epoch,loss\n\n\n1,2,3\n", "line 4: 3 values for 2 columns"),
+        (b"epoch,loss\nfirst,2\n", "line 2: the epoch is no whole number: 'first'"),
+        (b"epoch,loss\nnan,2\n", "line 2: the epoch is no whole number: nan"),
+        (b"epoch,loss\n1.7,2\n", "line 2: the epoch is no whole number: 1.7"),
         (b"\xff\xfe\x00\x01", "is damaged"),
     ],
 )

@@ -419,7 +419,21 @@ def fresh(code: str) -> str:
     return run.stdout.strip()
 
 
-HEAVY = ("torch", "jax", "cupy", "array_api_strict", "sklearn", "scipy", "pandas", "matplotlib", "onnx")
+HEAVY = (
+    *(
+        "torch",
+        "jax",
+        "cupy",
+        "array_api_strict",
+        "sklearn",
+        "scipy",
+        "pandas",
+        "matplotlib",
+        "plotly",
+        "jinja2",
+        "onnx",
+    ),
+)
 
 
 @pytest.mark.parametrize(

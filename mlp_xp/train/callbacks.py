@@ -3,7 +3,7 @@
 import csv
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlp_xp.names import unknown
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 class Callback:
     """Called by `Trainer.fit`; set `trainer.stop = True` to end it after the current epoch or step."""
+
+    only_looks: ClassVar[bool] = False
+    """Does it never change anything? Then it is told of the end after those that may still restore weights."""
 
     def on_fit_start(self, trainer: "Trainer", epochs: int, steps_per_epoch: int) -> None: ...
 

@@ -1,8 +1,8 @@
 """What was measured, epoch by epoch."""
 
 import csv
+import io
 from collections.abc import Iterator
-from math import isfinite
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -51,29 +51,30 @@ class History:
     def load_csv(cls, path: str | Path) -> "History":
         """Read what `save_csv` or CSVLog wrote; ValueError that names the file and the line where it is damaged.
 
-        A line that was being written when a run was killed, the last one, may lack columns: it is left out. What is
-        not a number, such as a confusion matrix, stays text.
+        A last line without an end was being written when the run was killed: it is left out. What is not a number, such
+        as a confusion matrix, stays text.
         """
         try:
-            with Path(path).open(newline="", encoding="utf-8") as file:
-                lines = [line for line in csv.reader(file) if line]
+            text = Path(path).read_bytes().decode("utf-8-sig")
+            reader = csv.reader(io.StringIO(text, newline=""))
+            lines = [(reader.line_num, line) for line in reader if line]
         except (UnicodeDecodeError, csv.Error) as error:
             raise ValueError(f"{path} is damaged: {error}") from None
         if not lines:
             return cls()
-        names, *rows = lines
-        if rows and len(rows[-1]) < len(names):
+        (_, names), *rows = lines
+        if rows and not text.endswith("\n"):
             rows.pop()
         if "epoch" not in names:
             raise ValueError(f"{path}, line 1: there is no column 'epoch' among {', '.join(names)}")
         records: list[dict[str, Any]] = []
-        for number, row in enumerate(rows, start=2):
+        for number, row in rows:
             if len(row) != len(names):
                 raise ValueError(f"{path}, line {number}: {len(row)} values for {len(names)} columns")
             record: dict[str, Any] = {name: _value(text) for name, text in zip(names, row, strict=True) if text}
             epoch = record.get("epoch")
-            if not isinstance(epoch, float) or not isfinite(epoch):
-                raise ValueError(f"{path}, line {number}: the epoch is no number: {epoch!r}")
+            if not isinstance(epoch, float) or not epoch.is_integer():
+                raise ValueError(f"{path}, line {number}: the epoch is no whole number: {epoch!r}")
             records.append(record | {"epoch": int(epoch)})
         return cls(records)
 

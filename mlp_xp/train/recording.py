@@ -90,13 +90,19 @@ class Recording:
             if content["format"] != FORMAT:
                 raise ValueError(f"{path} has the format {content['format']!r}, not {FORMAT!r}")
             records = [_with_nan(record) for record in content["records"]]
+            if len({tuple((layer["name"], layer["layer"]) for layer in record["layers"]) for record in records}) > 1:
+                raise ValueError(f"{path} is damaged: its records are not of the same layers")
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is damaged: {type(error).__name__} {error}") from None
+        except ValueError as error:
+            raise error if str(path) in str(error) else ValueError(f"{path} is damaged: {error}") from None
         return cls(records, _load_snapshots(Path(folder) / SNAPSHOTS) if snapshots else [])
 
 
 def _with_nan(record: dict[str, Any]) -> dict[str, Any]:
     for layer in record["layers"]:
+        if not isinstance(layer["name"], str) or not isinstance(layer["layer"], str):
+            raise TypeError(f"a layer is named {layer['name']!r}: {layer['layer']!r}")
         layer |= {what: _number(layer[what]) for what in ("mean", "std", "dead", "gradient")}
         for name, numbers in layer["parameters"].items():
             layer["parameters"][name] = {what: _number(value) for what, value in numbers.items()}

@@ -30,12 +30,14 @@ def save_run(
     recording: Recording | None = None,
     training: tuple[Any, Any] | None = None,
     test: tuple[Any, Any] | None = None,
+    configuration: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
 ) -> None:
     """Leave all that `mlp-xp report` shows of a run in a folder, which is made where there is none.
 
-    training and test are (X, y); data says in words and numbers what they are, metrics what was measured at the end.
+    training and test are (X, y); in words and numbers configuration says what the trainer does not know, such as the
+    batch size, data what the data are, and metrics what was measured at the end.
     The files: run.json, metrics.json, history.csv, model.safetensors; recording.json and snapshots.safetensors, see
     `Recorder`; results.safetensors with the outputs for the test set, and the points where X has two features.
     """
@@ -45,7 +47,7 @@ def save_run(
         "format": FORMAT,
         "title": title,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "configuration": configuration(trainer),
+        "configuration": configured(trainer) | dict(configuration or {}),
         "environment": environment(trainer),
         "data": _sizes(training, test) | dict(data or {}),
     }
@@ -57,7 +59,7 @@ def save_run(
     _save_results(folder / "results.safetensors", trainer, training, test)
 
 
-def configuration(trainer: "Trainer") -> dict[str, Any]:
+def configured(trainer: "Trainer") -> dict[str, Any]:
     """What was trained and how, in words and numbers."""
     words = {name: in_short(getattr(trainer, name)) for name in ("model", "loss", "optimizer")}
     words["metrics"] = ", ".join(map(in_short, trainer.metrics))

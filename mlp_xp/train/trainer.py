@@ -327,6 +327,7 @@ class Trainer:
         for callback in callbacks:
             if not isinstance(callback, Callback):
                 raise TypeError(f"callbacks must be instances of train.Callback, got {callback!r}")
+        callbacks.sort(key=lambda callback: not callback.only_looks)  # the first to start are the last to end
         with self.backend.scope(), ExitStack() as ending:
             data = self._labelled(X, y, sample_weight)
             validation = None if validation_data is None else self._validation(validation_data)

@@ -1,7 +1,7 @@
 """Pictures of training and of what was learned. Needs matplotlib, and plotly for what moves (extra `plot`)."""
 
 from .animation import boundary_animation, boundary_figure
-from .boundary import decision_boundary
+from .boundary import decision_boundary, decision_boundary_panels
 from .classification import confusion_matrix, roc_and_precision_recall, worst_examples
 from .curves import learning_curves
 from .diagram import network_diagram
@@ -10,6 +10,7 @@ from .landscape import Landscape, landscape, loss_contour, loss_surface
 from .layers import layer_profile, layer_statistics, weight_growth
 from .learning_rates import learning_rates
 from .panels import learning_curve_panels, loss_contour_panels
+from .report import write_report
 from .style import require_matplotlib, require_plotly
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "boundary_figure",
     "confusion_matrix",
     "decision_boundary",
+    "decision_boundary_panels",
     "first_layer_features",
     "landscape",
     "layer_profile",
@@ -34,4 +36,5 @@ __all__ = [
     "roc_and_precision_recall",
     "weight_growth",
     "worst_examples",
+    "write_report",
 ]

@@ -1,0 +1,84 @@
+"""Learning curves of one run, or of several together."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mlp_xp.viz.curves import best_epoch, lower_is_better
+from mlp_xp.viz.style import COLOURS, look
+
+from .plot import MOST, Plot, Toggle, axes, by_epoch, line, shade, symbol, wide
+from .run import Run
+from .words import course, headed, listed, measured, metrics_of, number, said, series
+
+PARTS = (("training", "", "solid"), ("validation", "val_", "dash"))
+
+
+def curves(runs: Sequence[Run]) -> list[Plot]:
+    """A plot for each metric, and for a learning rate that changes."""
+    names = list(dict.fromkeys(name for run in runs for name in metrics_of(run)))
+    plots = [curve(runs, name) for name in sorted(names, key=lambda name: name != "loss")]
+    if any(len({value for _, value in series(run, "learning_rate")}) > 1 for run in runs):
+        plots.append(rates(runs))
+    return plots
+
+
+def curve(runs: Sequence[Run], metric: str) -> Plot:
+    """Training and validation in one plot; each run is drawn where it has the metric."""
+    several = len(runs) > 1
+    traces: list[dict[str, Any]] = []
+    words: list[str] = []
+    for i, run in enumerate(runs):
+        name = f"{run.name}, " if several else ""
+        for part, (kind, prefix, dash) in enumerate(PARTS):
+            if f"{prefix}{metric}" in run.columns:
+                colour, mark = (look(i)[0], symbol(i)) if several else (COLOURS[part], "")
+                drawn = run.history["epoch"], run.history[f"{prefix}{metric}"]
+                keys = (f"run-{i}", f"part-{kind}")
+                traces.append(line(*drawn, f"{name}{kind}", keys, colour, dash=dash, symbol=mark, smooth=True))
+        best = best_epoch(run.history, metric)
+        if best is not None:
+            traces.append(star(best, i, f"{name}best", metric))
+        if said_of_it := course(run, metric):
+            words.append(f"{run.name}: {said_of_it}." if several else f"{said_of_it}.")
+    missing = [run.name for run in runs if metric not in metrics_of(run)]
+    words += [f"Not measured in {listed(missing)}."] if missing else []
+    words += ["Of so many epochs not all are drawn."] if any(len(run.history) > MOST for run in runs) else []
+    layout = axes("epoch", said(metric), by_epoch([epoch for run in runs for epoch in run.history["epoch"]]))
+    logarithmic = wide([y for trace in traces for y in trace["y"]]) if lower_is_better(metric) else None
+    return Plot(f"curve-{metric}", headed(metric), " ".join(words), traces, layout, logarithmic=logarithmic)
+
+
+def star(best: tuple[int, float], run: int, name: str, metric: str) -> dict[str, Any]:
+    epoch, value = best
+    marker = {"symbol": "star", "size": 14, "color": "#FFFFFF", "line": {"color": look(run)[0], "width": 2}}
+    hover = f"{measured(metric, value)} in epoch {epoch}"
+    drawn = line([epoch], [value], name, (f"run-{run}", "best"), hover=hover)
+    return drawn | {"mode": "markers", "marker": marker}
+
+
+def rates(runs: Sequence[Run]) -> Plot:
+    several = len(runs) > 1
+    traces, words, epochs = [], [], [0]
+    for i, run in enumerate(runs):
+        points = series(run, "learning_rate")
+        if points:
+            x, y = zip(*points, strict=True)
+            traces.append(line(x, y, run.name, [f"run-{i}"], look(i)[0], symbol=symbol(i) if several else ""))
+            words.append(f"{f'{run.name}: ' if several else ''}{number(y[0])} to {number(y[-1])}.")
+            epochs += x
+    logarithmic = wide([y for trace in traces for y in trace["y"]])
+    layout = axes("epoch", "learning rate", by_epoch(epochs))
+    return Plot("curve-learning_rate", "Learning rate", " ".join(words), traces, layout, logarithmic=logarithmic)
+
+
+def legend(runs: Sequence[Run], plots: Sequence[Plot]) -> list[tuple[str, list[Toggle]]]:
+    """The legend of all learning curves together: (what it lists, its lines)."""
+    several = len(runs) > 1
+    used = {key for plot in plots for trace in plot.traces for key in trace["meta"]["keys"]}
+    named = [Toggle(f"run-{i}", run.name, shade(i), symbol=symbol(i)) for i, run in enumerate(runs)]
+    parts = [
+        Toggle(f"part-{kind}", kind, None if several else part, dash) for part, (kind, _, dash) in enumerate(PARTS)
+    ]
+    parts.append(Toggle("best", "best epoch", None if several else 0, "", "star"))
+    groups = [("Runs", named if several else []), ("Curves", parts)]
+    return [(head, [toggle for toggle in toggles if toggle.key in used]) for head, toggles in groups]

@@ -1,0 +1,121 @@
+"""Which class the net decided on for each row of the test data, and how often it was right."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlp_xp import nn
+from mlp_xp.train import Trainer
+from mlp_xp.viz.labels import class_labels
+from mlp_xp.viz.outputs import decided
+
+from .run import Run
+
+LOGITS = (nn.SigmoidBinaryCrossEntropy, nn.SigmoidFocal, nn.Hinge)
+"""Losses of one output that decides for class 1 above 0."""
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How many rows of each class (down) were taken for each class (across)."""
+
+    counts: np.ndarray
+    classes: list[str]
+
+    @property
+    def shares(self) -> np.ndarray:
+        """Of the rows of each class."""
+        return self.counts / np.maximum(self.counts.sum(axis=1, keepdims=True), 1)
+
+    @property
+    def accuracy(self) -> float:
+        return float(np.trace(self.counts) / self.counts.sum())
+
+    @property
+    def scores(self) -> list[tuple[str, int, float, float, float]]:
+        """(class, rows, precision, recall, F1) of each class, with 0 where there is nothing to divide by."""
+        right, rows, taken = np.diag(self.counts), self.counts.sum(axis=1), self.counts.sum(axis=0)
+        precision, recall = right / np.maximum(taken, 1), right / np.maximum(rows, 1)
+        f1 = 2 * right / np.maximum(taken + rows, 1)
+        return list(zip(self.classes, rows.tolist(), precision.tolist(), recall.tolist(), f1.tolist(), strict=True))
+
+    @property
+    def worst(self) -> tuple[str, str, int] | None:
+        """(class, taken for, rows) of the most frequent error."""
+        errors = self.counts - np.diag(np.diag(self.counts))
+        true, taken = np.unravel_index(int(errors.argmax()), errors.shape)
+        return (self.classes[true], self.classes[taken], int(errors.max())) if errors.max() > 0 else None
+
+
+def confusion(run: Run) -> Confusion | None:
+    """That of metrics.json, or else of the outputs for the test data, where they decide on classes."""
+    given = run.metrics.get("confusion_matrix")
+    if given is not None:
+        counts = matrix(given)
+        if counts is not None:
+            return Confusion(counts, names(run, len(counts)))
+        run.problems.append("metrics.json: confusion_matrix is no square of counts")
+    found = outputs(run)
+    if found is None:
+        return None
+    y, target = found
+    taken = decided(y, threshold(run.trainer))
+    count = max(y.shape[1], int(target.max()) + 1, 2)
+    counts = np.bincount(target * count + taken, minlength=count * count).reshape(count, count)
+    return Confusion(counts, names(run, count))
+
+
+def matrix(given: Any) -> np.ndarray | None:
+    """Counts as a square array; None where they are none."""
+    try:
+        counts = np.asarray(given, float)
+    except (TypeError, ValueError):
+        return None
+    square = counts.ndim == 2 and counts.shape[0] == counts.shape[1] > 1
+    if not square or not np.isfinite(counts).all() or counts.min() < 0 or not counts.sum():
+        return None
+    return counts.astype(int)
+
+
+def outputs(run: Run) -> tuple[np.ndarray, np.ndarray] | None:
+    """(outputs (rows, n), classes (rows,)) of the test data; None where they are no decisions on classes."""
+    y, target = run.results.get("test_outputs"), run.results.get("test_target")
+    if y is None or target is None or y.ndim != 2 or not len(y) or not np.isfinite(y).all():
+        return None
+    labels = of_classes(target, y.shape[1])
+    return None if labels is None or len(labels) != len(y) else (y, labels)
+
+
+def of_classes(target: np.ndarray, outputs: int) -> np.ndarray | None:
+    """The class of each row, where the target is labels or one-hot rows; None for numbers and several labels a row."""
+    if target.dtype.kind == "f":
+        one_hot = target.ndim == 2 and target.shape[1] > 1 and (target.sum(axis=1) == 1).all()
+        binary = outputs == 1 and target.size == len(target)
+        if not (one_hot or binary) or not np.isin(target, (0, 1)).all():
+            return None
+    elif target.size != len(target):
+        return None
+    try:
+        labels = class_labels(target, len(target))
+    except ValueError:
+        return None
+    return labels if labels.max(initial=0) < max(outputs, 2) else None
+
+
+def threshold(trainer: Trainer | None) -> float:
+    """Above which one output says class 1: what a metric says, else 0 for logits and 0.5 for probabilities."""
+    if trainer is None:
+        return 0.0
+    given = [metric.threshold for metric in trainer.metrics if hasattr(metric, "threshold")]
+    return float(given[0]) if given else 0.0 if isinstance(trainer.loss, LOGITS) else 0.5
+
+
+def names(run: Run, count: int) -> list[str]:
+    """What the classes are called: as the run's data says, in a list or a text with commas, or by their numbers."""
+    given = run.about.get("data", {}).get("classes")
+    given = given.split(",") if isinstance(given, str) else given
+    if not isinstance(given, list) or len(given) != count:
+        given = range(count)
+    called = [str(name).strip() for name in given]
+    return [f"class {name}" if name.isdigit() else name for name in called]
