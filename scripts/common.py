@@ -60,7 +60,7 @@ def options(description: str, example: str, **defaults: Any) -> argparse.Argumen
         metavar="NAME",
         help="any of mlp_xp.optim, such as adamw; momentum and nesterov are SGD with 0.9",
     )
-    parser.add_argument("--lr", "--learning_rate", type=float, help="learning rate")
+    parser.add_argument("--lr", "--learning-rate", "--learning_rate", type=float, help="learning rate")
     parser.add_argument(
         "--schedule",
         type=one_of(SCHEDULES),
@@ -80,7 +80,7 @@ def options(description: str, example: str, **defaults: Any) -> argparse.Argumen
     parser.add_argument("--batch-size", "--batch_size", type=batch_size, help="rows in a batch, or 'all'")
     parser.add_argument("--no-shuffle", action="store_true", help="take the rows in their order in every epoch")
     parser.add_argument("--epochs", type=positive, help="passes over the training data")
-    parser.add_argument("--seed", type=int, default=0, help="decides weights, shuffles and splits")
+    parser.add_argument("--seed", type=natural, default=0, help="decides weights, shuffles and splits")
     parser.add_argument("--data", help=defaults.pop("data"))
     parser.add_argument(
         "--out", type=Path, help="folder for all that `mlp-xp report` shows of the run, and for pictures"
@@ -111,6 +111,13 @@ def positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
+def natural(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
     return number
 
 
@@ -220,8 +227,16 @@ class Run:
             self.save()
             raise failure
 
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What run.json says beside the trainer's own settings of how it was trained."""
+        args = self.args
+        words = {"batch size": args.batch_size or "all", "shuffle": not args.no_shuffle, "schedule": args.schedule}
+        preset = getattr(args, "preset", None)
+        return words | ({"preset": preset} if preset else {})
+
     def save(self) -> None:
-        """Leave all that `mlp-xp report` shows, and the learning curves, in --out."""
+        """Leave all that `mlp-xp report` shows, the learning curves, and what was seen inside the net, in --out."""
         if self.out is None:
             return
         train.save_run(
@@ -233,9 +248,12 @@ class Run:
             test=self.test or self.validation,
             data=self.data,
             metrics=self.metrics,
+            configuration=self.chosen,
         )
         if len(self.trainer.history):
             viz.learning_curves(self.trainer.history, self.out / "learning_curves.png")
+        if self.recorder.recording.records:
+            viz.layer_statistics(self.recorder.recording, self.out / "layer_statistics.png")
 
     def report(self, *, last: bool = True) -> None:
         """Print the numbers, where the files are and, unless more runs follow, how to look at them."""

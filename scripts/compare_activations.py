@@ -12,8 +12,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = comparison_options(
         f"{__doc__} Prints, for each, the training loss and the test accuracy at the end, and how many epochs it took "
         "to a given accuracy, the quickest first. On the spirals you will see that without an activation (identity) "
-        "more layers are no more than one, and that one that saturates (sigmoid) takes several times as long as one "
-        "that does not (relu, mish).",
+        "more layers are no more than one, and that those whose slope is at most 1/4 and whose outputs are not centred "
+        "on 0 (sigmoid, hardsigmoid) take several times as long as others (relu, and tanh, which saturates too).",
         "python scripts/compare_activations.py relu tanh sigmoid --data digits --batch-size 64 --epochs 20",
         NAMES,
         "activations",
@@ -32,9 +32,9 @@ def main(argv: list[str] | None = None) -> None:
     trainers = compare(args, problem, models)
     results = {name: measured(trainers[name], args.epochs, args.reach) for name in models}
     order = soonest_first(results)
-    leave(args, {name: results[name] for name in order}, trainers)
     header = ["activation", "training loss", "test accuracy", f"epochs to {args.reach:.0%}"]
     show(args, header, [[name, *cells(results[name])] for name in order])
+    leave(args, {name: results[name] for name in order}, trainers)
 
 
 if __name__ == "__main__":

@@ -52,9 +52,9 @@ def main(argv: list[str] | None = None) -> None:
     trainers = compare(args, problem, models)
     results = {name: {"signal": signals[name]} | measured(trainers[name], args.epochs, args.reach) for name in models}
     order = soonest_first(results)
-    leave(args, {name: results[name] for name in order}, trainers)
     header = ["initializer", "signal", "training loss", "test accuracy", f"epochs to {args.reach:.0%}"]
     show(args, header, [[name, f"{signals[name]:.2g}", *cells(results[name])] for name in order])
+    leave(args, {name: results[name] for name in order}, trainers)
 
 
 def signal(args: argparse.Namespace, problem: Problem, model: nn.Layer) -> list[float]:

@@ -9,7 +9,7 @@ from statistics import fmean, median, pstdev
 from typing import Any
 
 import numpy as np
-from common import Help, one_of, positive, prepare
+from common import Help, natural, one_of, positive, prepare
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from tqdm import tqdm
@@ -27,7 +27,9 @@ def options(description: str, example: str, out: str) -> argparse.ArgumentParser
         formatter_class=Help,
     )
     parser.add_argument("--backend", default="auto", help="numpy, cupy, cupy:1, torch, torch:cuda:0, jax, ... or auto")
-    parser.add_argument("--seed", type=int, default=0, help="decides whatever is drawn at random; the first of several")
+    parser.add_argument(
+        "--seed", type=natural, default=0, help="decides whatever is drawn at random; the first of several"
+    )
     parser.add_argument("--out", type=Path, help=f"folder for {out}")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     return parser
@@ -150,7 +152,9 @@ def comparison_options(
         metavar="NAME",
         help=f"{what} to compare, by default all: {', '.join(names)}",
     )
-    parser.add_argument("--data", type=one_of(PROBLEMS), help=f"the problem: {', '.join(PROBLEMS)}")
+    parser.add_argument(
+        "--data", type=one_of(PROBLEMS), help=f"the problem: {', '.join(PROBLEMS)} (as train_mnist.py finds it)"
+    )
     parser.add_argument("--depth", type=positive, metavar="N", help="hidden layers")
     parser.add_argument("--units", type=positive, default=32, metavar="N", help="in each of them")
     parser.add_argument("--optimizer", type=one_of(OPTIMIZERS), metavar="NAME", help="any of mlp_xp.optim")
@@ -247,18 +251,20 @@ def cells(result: Mapping[str, Any]) -> list[str]:
 def leave(
     args: argparse.Namespace, results: Mapping[str, Any], trainers: Mapping[str, Sequence[train.Trainer]]
 ) -> None:
-    """Write metrics.json and the two pictures into --out."""
+    """Write metrics.json and, of the runs that got through an epoch, the two pictures into --out."""
     if args.out is None:
         return
     given = {name: value for name, value in vars(args).items() if name not in ("out", "quiet", "names")}
     write_json(args.out / "metrics.json", {"options": given, "results": results})
     histories = {name: [trainer.history for trainer in trainers[name] if len(trainer.history)] for name in results}
     drawn = {name: each for name, each in histories.items() if each}
-    for column, label, picture in (
+    pictures = (
         ("loss", "training loss", "loss.png"),
         ("val_accuracy", "test accuracy", "accuracy.png"),
-    ):
+    )
+    for column, label, picture in pictures if drawn else ():
         viz.learning_curve_panels(drawn, args.out / picture, column, label=label)
+    say_where(args)
 
 
 # What is printed
@@ -270,12 +276,16 @@ def bar(args: argparse.Namespace, items: Sequence[Any], unit: str) -> Any:
 
 
 def show(args: argparse.Namespace, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table, the first column to the left and the others to the right, and where the files are."""
+    """Print a table, the first column to the left and the others to the right."""
     if args.quiet:
         return
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     for row in (header, *rows):
         cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
         print("  ".join(cells).rstrip())
-    if args.out:
+
+
+def say_where(args: argparse.Namespace) -> None:
+    """Print where the files are."""
+    if args.out and not args.quiet:
         print(f"\nwritten to {args.out}/: {', '.join(sorted(path.name for path in args.out.iterdir()))}")

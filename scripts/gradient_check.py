@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from common import one_of, positive, run_script
-from experiment import options, parsed, show
+from experiment import options, parsed, say_where, show
 
 from mlp_xp import backends, nn, random
 from mlp_xp.catalogue import ACTIVATIONS, INITIALIZERS, activation, suitable_init
@@ -63,6 +63,12 @@ def main(argv: list[str] | None = None) -> None:
         parser.error("--layers: give at least the numbers of inputs and of outputs")
     if args.mistake is not None and not 0 <= args.mistake < len(args.layers) - 2:
         parser.error(f"--mistake {args.mistake}: no such hidden layer (of {len(args.layers) - 2}, counted from 0)")
+    if not args.reference and LOSSES[args.loss][1] == "labels" and args.layers[-1] == 1:
+        parser.error(
+            f"--layers: {args.loss} tells classes apart, and one output leaves nothing to tell: give 2 or more"
+        )
+    if args.mistake is not None and isinstance(activation(args.activation), nn.Identity):
+        parser.error("--mistake forgets the slope of an activation, and that of the identity is 1: give another")
     backend = backends.select(args.backend)
     if not backend.has_float64:
         raise backends.BackendError(f"{backend.word} cannot compute in float64, which the check needs")
@@ -77,10 +83,11 @@ def main(argv: list[str] | None = None) -> None:
         **arguments,
     )
     wrong = [check.name for check in checks if not check.passed]
-    if args.out:
-        write_json(args.out / "metrics.json", {"backend": backend.word, "checks": [asdict(check) for check in checks]})
     header = ["parameter", "of", "shape", "compared", "largest derivative", "largest difference", "relative", ""]
     show(args, header, [line(check, dict(layers(model))) for check in checks])
+    if args.out:
+        write_json(args.out / "metrics.json", {"backend": backend.word, "checks": [asdict(check) for check in checks]})
+    say_where(args)
     if wrong:
         raise ArithmeticError(
             f"{len(wrong)} of {len(checks)} differ by more than {args.tolerance:g}: {', '.join(wrong)}"

@@ -2,7 +2,7 @@
 
 import numpy as np
 from common import positive, run_script
-from experiment import Problem, fit, flat, options, parsed, show
+from experiment import Problem, fit, flat, options, parsed, say_where, show
 
 from mlp_xp import data, nn, optim, train, viz
 from mlp_xp.train.json_files import write_json
@@ -11,9 +11,9 @@ from mlp_xp.train.json_files import write_json
 def main(argv: list[str] | None = None) -> None:
     parser = options(
         f"{__doc__} Draws the weights of each unit as an image, and prints the test accuracy and how alike "
-        "neighbouring pixels are: 0 for noise, near 1 for smooth shapes. You will see noise at the start, and still "
-        "under what is learned without decay; weight decay takes away what no image asks for, and leaves strokes and "
-        "arcs.",
+        "neighbouring pixels are (their uncentred correlation): 0 for noise, near 1 for smooth shapes. You will see "
+        "noise at the start, and still under what is learned without decay; weight decay takes away what no image asks "
+        "for, and leaves strokes and arcs.",
         "python scripts/learned_features.py --fashion --units 100 --out runs/features",
         "metrics.json and a picture of the features at the start, without and with decay",
     )
@@ -53,14 +53,15 @@ def main(argv: list[str] | None = None) -> None:
         }
         if args.out:
             viz.first_layer_features(weight, args.out / f"{name.replace(' ', '_')}.png", (height, width))
-    if args.out:
-        write_json(args.out / "metrics.json", {"seed": args.seed, "features": results})
     rows = [[name, *(f"{value:.3f}" for value in result.values())] for name, result in results.items()]
     show(args, ["features", "test accuracy", "likeness of neighbours"], rows)
+    if args.out:
+        write_json(args.out / "metrics.json", {"seed": args.seed, "features": results})
+    say_where(args)
 
 
 def likeness(images: np.ndarray) -> float:
-    """The correlation of a pixel with the one beside and the one below it, over all images (n, height, width)."""
+    """The uncentred correlation of a pixel with those beside and below it, over all images (n, height, width)."""
     products = (images[:, 1:] * images[:, :-1]).mean() + (images[:, :, 1:] * images[:, :, :-1]).mean()
     return float(products / (2 * (images**2).mean()))
 

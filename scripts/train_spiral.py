@@ -1,7 +1,6 @@
 """Learn three intertwined spirals in the plane: what a learning rate does."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +8,6 @@ from common import Run, hint, multilayer, new_trainer, options, prepare, run_scr
 
 from mlp_xp import backends, data, nn, optim, train, viz
 from mlp_xp.train.json_files import write_json
-from mlp_xp.viz.boundary import CELLS
-from mlp_xp.viz.plane import Plane
-from mlp_xp.viz.style import look, new_figure, save
 
 ROWS = 300
 
@@ -42,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
         "--reference",
         action="store_true",
         help="train 2-10-3 from known weights with the learning rates 0.2, 1 and 5 for 1000 epochs, and compare the "
-        "accuracies with the known ones; only --backend, --dtype, --out and --quiet matter",
+        "accuracies with the known ones; only --backend, --dtype, --out, --record and --quiet matter",
     )
     args = parser.parse_args(argv)
     if args.data:
@@ -79,7 +75,7 @@ def finish(run: Run, *, last: bool = True) -> None:
 
 
 def reference(args: argparse.Namespace) -> None:
-    args.batch_size, args.no_shuffle = None, False
+    args.batch_size, args.no_shuffle, args.schedule = None, False, "constant"
     if args.out:
         prepare(args.out)
     runs, table, wrong = {}, {}, []
@@ -101,32 +97,16 @@ def reference(args: argparse.Namespace) -> None:
         write_json(args.out / "reference.json", table)
         histories = {f"rate {rate:g}": run.trainer.history for rate, run in runs.items()}
         viz.learning_curves(histories, args.out / "learning_rates.png")
-        side_by_side(runs, args.out / "decision_boundaries.png")
+        nets = {titled(rate, run.metrics): run.trainer.predict for rate, run in runs.items()}
+        viz.decision_boundary_panels(nets, *run.training, args.out / "decision_boundaries.png")
     if wrong:
         raise ArithmeticError("the reference was not reproduced: " + "; ".join(wrong))
     if args.out and not args.quiet:
         hint(*(args.out / f"lr-{rate:g}" for rate in REFERENCE))
 
 
-def side_by_side(runs: dict[float, Run], path: Path) -> None:
-    """Draw the plane as the net of each learning rate sees it, with the training points, into the file `path`."""
-    figure, panels = new_figure(len(runs), width=4.4, height=4.9)
-    for axes, (rate, run) in zip(panels, runs.items(), strict=True):
-        X, y = run.training
-        plane = Plane.through(X, None, None, None)
-        across, up, rows = plane.grid(CELLS)
-        classes = run.trainer.predict(rows.astype(X.dtype)).argmax(axis=1).reshape(CELLS, CELLS)
-        shades, levels = [look(label)[0] for label in range(3)], [-0.5, 0.5, 1.5, 2.5]
-        axes.contourf(across, up, classes, levels=levels, colors=shades, alpha=0.25)
-        for label in range(3):
-            colour, marker = look(label)
-            style = {"color": colour, "marker": marker, "s": 22, "linewidth": 0.5, "edgecolor": "white"}
-            axes.scatter(*X[y == label].T, **style, label=f"class {label}")
-        m = run.metrics
-        axes.set_title(f"rate {rate:g}\naccuracy {m['train_accuracy']:.3f}, test {m['test_accuracy']:.3f}")
-        axes.set(xlabel=plane.axes[0], ylabel=plane.axes[1], aspect="equal")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    save(figure, path)
+def titled(rate: float, m: dict[str, Any]) -> str:
+    return f"rate {rate:g}\naccuracy {m['train_accuracy']:.3f}, test {m['test_accuracy']:.3f}"
 
 
 def known_net(backend: str | backends.Backend, dtype: str, rate: float) -> train.Trainer:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import Help, Run, multilayer, new_trainer, one_of, options, prepare, run_script
+from common import Help, Run, multilayer, natural, new_trainer, one_of, options, prepare, run_script
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from sklearn.model_selection import train_test_split
 
@@ -17,6 +17,7 @@ from mlp_xp import data, nn, train, viz
 
 NAMES = "benign", "malignant"
 PARTS = "training.csv", "validation.csv"
+COMPARED = "loss", "val_loss", "val_accuracy"
 DATA = "a file in the format of the original data set (default: the one in the package)"
 # Both are the binary cross-entropy: of softmax over two outputs, of a sigmoid over one.
 LOSSES: dict[str, tuple[nn.Loss, int]] = {
@@ -67,8 +68,9 @@ def in_one_go(argv: list[str]) -> None:
     run.data = about(args.data, len(y_val))
     stopping = train.EarlyStopping(patience=20)
     run.fit([stopping])
-    run.metrics |= {"best_epoch": stopping.best_epoch} | scores(y_test, trainer.predict(X_test))
-    save(run)
+    outputs = trainer.predict(X_test)
+    run.metrics |= {"best_epoch": stopping.best_epoch} | scores(y_test, outputs)
+    save(run, y_test, outputs)
     run.report()
     if not args.quiet:
         tell(run.metrics)
@@ -81,14 +83,18 @@ def split(argv: list[str]) -> None:
     parser = mode_parser("split", "Shuffle the patients and write them into two files.", "--seed 1 --out runs/data")
     parser.add_argument("--data", type=Path, help=DATA)
     parser.add_argument("--share", type=share, default=0.2, help="of the patients, for validation")
-    parser.add_argument("--seed", type=int, default=0, help="decides who is where")
+    parser.add_argument("--seed", type=natural, default=0, help="decides who is where")
     parser.add_argument("--out", type=Path, required=True, help=f"folder for {' and '.join(PARTS)}")
     args = parser.parse_args(argv)
     data.wdbc(args.data)  # which says where the file is damaged
     file = args.data or resources.files("mlp_xp.data") / "wdbc.csv"
     lines = [line for line in file.read_text().splitlines() if line.strip()]
+    divisions = divided(len(lines), args.share, args.seed)
+    for name, rows in zip(PARTS, divisions, strict=True):
+        if not len(rows):
+            parser.error(f"--share {args.share:g} of {len(lines)} patients leaves none for {name}")
     prepare(args.out)
-    for name, rows in zip(PARTS, divided(len(lines), args.share, args.seed), strict=True):
+    for name, rows in zip(PARTS, divisions, strict=True):
         (args.out / name).write_text("".join(f"{lines[row]}\n" for row in rows))
         print(f"{args.out / name}: {len(rows)} patients")
 
@@ -97,8 +103,8 @@ def fit(argv: list[str]) -> None:
     parser = options(
         "Train on the training data, with a line for each epoch; stop when the loss of the validation data no longer "
         "falls, and go back to the best weights. With --out leaves topology, weights and scaling in model.safetensors, "
-        "and the learning curves of loss and accuracy. What is measured on the validation data is a little better than "
-        "on patients never seen, as it has chosen the epoch.",
+        "the learning curves of loss and accuracy, and the ROC curve. What is measured on the validation data is a "
+        "little better than on patients never seen, as it has chosen the epoch.",
         "python scripts/train_wdbc.py train --layer 24 24 24 --epochs 84 --loss categoricalCrossentropy --batch_size 8 "
         "--learning_rate 0.0314 --out runs/wdbc",
         layers=[24, 24, 24],
@@ -112,6 +118,7 @@ def fit(argv: list[str]) -> None:
         "the same way by the seed)",
     )
     parser.prog += " train"
+    parser.allow_abbrev = False  # a configuration file has whole names
     parser.add_argument(
         "--loss",
         type=one_of(LOSSES),
@@ -134,14 +141,15 @@ def fit(argv: list[str]) -> None:
     if not args.quiet:
         print(f"x_train shape : {training[0].shape}")
         print(f"x_valid shape : {validation[0].shape}")
-    loss, outputs = LOSSES[args.loss]
-    trainer = new_trainer(args, multilayer(args, 30, outputs, standardize=True), loss, len(training[0]))
+    loss, units = LOSSES[args.loss]
+    trainer = new_trainer(args, multilayer(args, 30, units, standardize=True), loss, len(training[0]))
     run = Run(args, trainer, training, None, validation=validation, title="breast tumours")
     run.data = about(args.data, len(validation[1]))
     stopping = train.EarlyStopping(patience=args.patience)
     run.fit([stopping] if args.quiet else [stopping, Lines()], bar=False)
-    run.metrics |= {"best_epoch": stopping.best_epoch} | scores(validation[1], trainer.predict(validation[0]))
-    save(run)
+    outputs = trainer.predict(validation[0])
+    run.metrics |= {"best_epoch": stopping.best_epoch} | scores(validation[1], outputs)
+    save(run, validation[1], outputs)
     if not args.quiet:
         print(f"the best epoch was {stopping.best_epoch}: its weights are kept")
     run.report()
@@ -206,14 +214,26 @@ def compare(argv: list[str]) -> None:
     for run in args.runs:
         if not (run / "history.csv").is_file():
             raise FileNotFoundError(f"{run} holds no history.csv: give folders that train --out left")
-        histories[str(run) if run.name in histories else run.name] = train.History.load_csv(run / "history.csv")
+        histories[str(run) if run.name in histories else run.name] = course(run / "history.csv")
     viz.learning_curves(histories, args.out)
     width = max(map(len, histories))
     for name, history in histories.items():
         best = min(history, key=lambda record: record.get("val_loss", record["loss"]))
-        numbers = ", ".join(f"{key} {best[key]:.4f}" for key in ("loss", "val_loss", "val_accuracy") if key in best)
+        numbers = ", ".join(f"{key} {best[key]:.4f}" for key in COMPARED if key in best)
         print(f"{name:{width}}  {len(history):4} epochs, best {best['epoch']:4}: {numbers}")
     print(f"written to {args.out}")
+
+
+def course(path: Path) -> train.History:
+    """The history in a file, with at least an epoch, and a number wherever something is compared."""
+    history = train.History.load_csv(path)
+    if not len(history):
+        raise ValueError(f"{path} holds no epoch: train on, or leave this run out")
+    for record in history:
+        for name in ("loss", *record):
+            if name in COMPARED and not isinstance(record.get(name), float):
+                raise ValueError(f"{path}, epoch {record['epoch']}: {name} is no number: {record.get(name)!r}")
+    return history
 
 
 MODES = {"split": split, "train": fit, "predict": predict, "compare": compare}
@@ -245,10 +265,13 @@ def written(parser: argparse.ArgumentParser, path: Path) -> list[str]:
         parser.error(f"--config {path}: {error}")
     words: list[str] = []
     for name, value in content.items():
+        option = f"--{name.replace('_', '-')}"
+        if option in ("--help", "--config"):
+            parser.error(f"--config {path}: {name} has its place on the command line alone")
         if isinstance(value, bool):
-            words += [f"--{name}"] if value else []
+            words += [option] if value else []
         elif isinstance(value, int | float | str | list):
-            words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+            words += [option, *map(str, value if isinstance(value, list) else [value])]
         else:
             parser.error(f"--config {path}: {name} is no number, text or list")
     unknown = parser.parse_known_args(words)[1]
@@ -272,10 +295,13 @@ def parts(folder: str | None, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(X[rows], y[rows]) for rows in divided(len(y), 0.2, seed)]
 
 
-def save(run: Run) -> None:
+def save(run: Run, y: np.ndarray, outputs: np.ndarray) -> None:
+    """What every run leaves, and two pictures of what was measured at the end: outputs for the diagnoses y."""
     run.save()
     if run.out:
         viz.confusion_matrix(run.metrics["confusion_matrix"], run.out / "confusion_matrix.png", NAMES)
+        if 0 < y.sum() < len(y):  # else there is nothing to tell apart
+            viz.roc_and_precision_recall(y, outputs, run.out / "roc.png", NAMES)
 
 
 def about(source: str | None, validation: int) -> dict[str, Any]:

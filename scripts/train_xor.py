@@ -19,8 +19,9 @@ TRIALS = {2: (0.01, 1000), 4: (0.1, 5000), 8: (0.1, 5000)}
 
 def main(argv: list[str] | None = None) -> None:
     parser = options(
-        __doc__ + " Prints the four outputs; with --out also draws the decision boundary, and how it moved there as a "
-        "page with a slider and a play button.",
+        __doc__
+        + " Prints the four outputs; with --out also draws the net with its weights, the decision boundary, and "
+        "how it moved there as a page with a slider and a play button.",
         "python scripts/train_xor.py --layers 4 --activation tanh --out runs/xor\n"
         "  python scripts/train_xor.py --reference --out runs/xor\n"
         "  python scripts/train_xor.py --seeds 20",
@@ -36,7 +37,8 @@ def main(argv: list[str] | None = None) -> None:
         "--reference",
         action="store_true",
         help="train 2-2-1 sigmoid nets on XOR and AND from known weights with plain gradient descent, in float64, and "
-        "compare the final errors with the known ones; only --backend, --out and --quiet matter",
+        "compare the final errors with the known ones; only --backend, --out, --record (default: 50) and --quiet "
+        "matter",
     )
     parser.add_argument(
         "--seeds",
@@ -73,9 +75,10 @@ def finish(run: Run, problem: str, threshold: float, output: str, *, last: bool 
     outputs = run.trainer.predict(X)[:, 0]
     run.metrics["outputs"] = outputs.tolist()
     if run.out:
-        plane = {"threshold": threshold, "title": problem.upper()}
+        plane: dict[str, Any] = {"threshold": threshold, "title": problem.upper()}
         drawn = run.out / "decision_boundary.png"
         run.metrics["plane_share_of_class_1"] = viz.decision_boundary(run.trainer.predict, X, y, drawn, **plane)
+        viz.network_diagram(run.trainer.model, run.out / "network.png", run.trainer.parameters)
         viz.boundary_animation(run.trainer, run.recorder.recording, X, y, run.out / "boundary.html", **plane)
     run.save()
     run.report(last=last)
@@ -88,7 +91,8 @@ def finish(run: Run, problem: str, threshold: float, output: str, *, last: bool 
 
 
 def reference(args: argparse.Namespace) -> None:
-    args.epochs, args.batch_size, args.no_shuffle, args.record = 5001, None, False, 50
+    args.epochs, args.batch_size, args.no_shuffle, args.schedule = 5001, None, False, "constant"
+    args.record = args.record or 50
     wrong, runs = [], []
     for problem, (seed, known) in REFERENCE.items():
         run = new_run(args, known_net(args.backend, seed), problem, args.out and args.out / problem)
@@ -150,6 +154,7 @@ def many(args: argparse.Namespace) -> None:
         say(f"{hidden:6}  {rate:4g}  {epochs:6}  " + "  ".join(f"{count:7}" for count in solved.values()))
     if args.out:
         write_json(args.out / "solved.json", {"seeds": args.seeds, "solved": table})
+        say(f"written to {args.out / 'solved.json'}")
 
 
 def count_solved(word: str, hidden: int, activation: str, rate: float, epochs: int, seeds: int) -> int:

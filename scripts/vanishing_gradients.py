@@ -3,7 +3,7 @@
 from typing import Any
 
 from common import positive, run_script
-from experiment import PROBLEMS, Problem, bar, fit, options, parsed, plain, residual, show
+from experiment import PROBLEMS, Problem, bar, fit, options, parsed, plain, residual, say_where, show
 
 from mlp_xp import nn, optim, train, viz
 from mlp_xp.train.json_files import write_json
@@ -16,9 +16,10 @@ def main(argv: list[str] | None = None) -> None:
         f"{__doc__} Trains nets of ten hidden layers on images of digits with plain SGD, and prints the gradient dL/dy "
         "at the first hidden layer over that at the output, before and after training, and what was learned. You will "
         "see a share of less than a millionth for sigmoid, whose slope is at most 1/4, and nothing learned; that "
-        "residual connections and batch normalisation bring it near 1, and layer normalisation does not (what all rows "
-        "have in common stays); that ReLU learns without either, and better with; that with weights twice as large as "
-        "they should be training diverges, and does not with clipped gradients or batch normalisation.",
+        "residual connections and batch normalisation bring it within a factor of ten of 1, and layer normalisation "
+        "does not (what all rows have in common stays); that ReLU learns without either, and better with residual "
+        "connections; that with weights twice as large as they should be training diverges, and does not with "
+        "clipped gradients or batch normalisation.",
         "python scripts/vanishing_gradients.py --depth 20 --out runs/gradients",
         "metrics.json, at_start.png and after_training.png with the gradient in every layer",
     )
@@ -46,13 +47,14 @@ def main(argv: list[str] | None = None) -> None:
             "share_after_training": share(end[name]) if finished else None,
             "test_accuracy": trainer.history["val_accuracy"][-1] if finished else None,
         }
+    header = ["net", "first/last gradient at start", "after training", "test accuracy"]
+    show(args, header, [[name, *cells(result)] for name, result in results.items()])
     if args.out:
         write_json(args.out / "metrics.json", {"depth": args.depth, "seed": args.seed, "nets": results})
         before = {name: layers for name, layers in start.items() if "clipped" not in name}  # which changes steps alone
         viz.layer_profile(before, args.out / "at_start.png")
         viz.layer_profile(end, args.out / "after_training.png")
-    header = ["net", "first/last gradient at start", "after training", "test accuracy"]
-    show(args, header, [[name, *cells(result)] for name, result in results.items()])
+    say_where(args)
 
 
 def nets(problem: Problem, depth: int, units: int) -> dict[str, tuple[nn.Layer, dict[str, Any]]]:

@@ -58,6 +58,17 @@ def test_a_net_that_diverges_is_said_to(tmp_path: Path, capsys: pytest.CaptureFi
     assert "diverged" in capsys.readouterr().out
 
 
+def test_where_no_run_gets_through_an_epoch_the_table_is_shown_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wild = ["relu", "--optimizer", "sgd", "--lr", "1e30", "--epochs", "3", "--seeds", "1", "--batch-size", "20"]
+    result = experiment("compare_activations", *wild, "--data", "wdbc", out=tmp_path)["results"]["relu"]
+    assert (result["diverged"], result["loss"]) == (1, None)
+    header, row, _, last = capsys.readouterr().out.splitlines()
+    assert header.startswith("activation") and row.split() == ["relu", "diverged", "never"]
+    assert last == f"written to {tmp_path}/: metrics.json"
+
+
 def test_weights_that_keep_the_signal_learn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     some = ["faninuniform", "henormal", "lsuv"]
     results = experiment("compare_initializers", *some, "--epochs", "60", "--seeds", "1", out=tmp_path)["results"]
@@ -96,6 +107,21 @@ def test_the_walls_around_a_deep_plain_net_are_steep(tmp_path: Path, capsys: pyt
     assert capsys.readouterr().out == ""
     pictures = {f"{view}_{kind}_20.png" for view in ("contour", "surface") for kind in ("plain", "residual")}
     assert left(tmp_path) == {"metrics.json", "landscapes.png"} | pictures
+
+
+def test_a_net_of_the_landscapes_that_diverges_is_said_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import loss_landscape
+
+    real = loss_landscape.fit
+    finished = iter([False, True])
+    monkeypatch.setattr(loss_landscape, "fit", lambda *given, **named: real(*given, **named) and next(finished))
+    small = ["--epochs", "1", "--cells", "3", "--depths", "2", "--reach", "0.5"]
+    nets = experiment("loss_landscape", *small, out=tmp_path)["nets"]
+    assert set(nets["plain, depth 2"].values()) == {None} and None not in nets["residual, depth 2"].values()
+    assert "plain, depth 2     diverged\n" in capsys.readouterr().out
+    assert left(tmp_path) == {"metrics.json", "landscapes.png", "contour_residual_2.png", "surface_residual_2.png"}
 
 
 def test_features_become_smooth_and_decay_takes_the_noise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -188,6 +214,11 @@ def test_help_says_what_one_will_see_and_has_an_example(name: str, capsys: pytes
         (["compare_activations", "--reach", "1.5"], "argument --reach: 1.5 is not above 0 and at most 1"),
         (["vanishing_gradients", "--depth", "0"], "argument --depth: 0 is not above 0"),
         (["gradient_check", "--layers", "4"], "--layers: give at least the numbers of inputs and of outputs"),
+        (["vanishing_gradients", "--seed", "-3"], "argument --seed: -3 is below 0"),
+        (["loss_landscape", "--cells", "24"], "argument --cells: 24 is not an odd number from 3 on"),
+        (["loss_landscape", "--reach", "0"], "argument --reach: 0 is not a finite number above 0"),
+        (["gradient_check", "--layers", "4", "1"], "--layers: softmaxcrossentropy tells classes apart"),
+        (["gradient_check", "--activation", "identity", "--mistake", "0"], "--mistake forgets the slope"),
         (["gradient_check", "--mistake", "1"], "--mistake 1: no such hidden layer (of 1, counted from 0)"),
     ],
 )
@@ -202,7 +233,6 @@ def test_a_wrong_option_is_refused(arguments: list[str], message: str, capsys: p
     ("arguments", "message"),
     [
         (["learned_features", "--data", "/nonexistent"], "MNIST is not complete."),
-        (["loss_landscape", "--cells", "4", "--epochs", "1"], r"landscape\(cells=4\): give an odd number"),
         (["vanishing_gradients", "--out", "/proc/nowhere"], "cannot write to --out /proc/nowhere"),
     ],
 )

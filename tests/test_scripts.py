@@ -25,7 +25,7 @@ COMMON = {
 }
 FILES = {
     *("run.json", "metrics.json", "history.csv", "model.safetensors", "recording.json", "results.safetensors"),
-    "learning_curves.png",
+    *("learning_curves.png", "layer_statistics.png"),
 }
 PLANE = {"decision_boundary.png", "boundary.html", "snapshots.safetensors"}
 """More of them, where the data has two features."""
@@ -63,7 +63,10 @@ def assert_complete(out: Path, more: set[str] = set(), files: set[str] = set()) 
 def test_xor(tmp_path: Path) -> None:
     out = tmp_path / "a run"
     shown = run("train_xor.py", "--backend", "numpy", "--out", str(out)).stdout
-    metrics = assert_complete(out, {"outputs", "plane_share_of_class_1"}, PLANE)
+    metrics = assert_complete(out, {"outputs", "plane_share_of_class_1"}, PLANE | {"network.png"})
+    configuration = read(out).about["configuration"]
+    assert [configuration[name] for name in ("batch size", "shuffle", "schedule")] == ["all", True, "constant"]
+    assert "preset" not in configuration
     assert metrics["train_accuracy"] == metrics["test_accuracy"] == 1.0
     assert "numpy (CPU), float32, 300 epochs" in shown and "1 xor 1 = 0: logit -" in shown
     assert f"look at it: mlp-xp report '{out}'\n" in shown
@@ -85,7 +88,7 @@ def test_the_xor_reference(tmp_path: Path) -> None:
     assert shown.endswith(f"look at them: mlp-xp report {tmp_path / 'xor'} {tmp_path / 'and'}\n")
     more = {"outputs", "plane_share_of_class_1", "error", "known_error", "relative_deviation"}
     for problem in ("xor", "and"):
-        metrics = assert_complete(tmp_path / problem, more, PLANE)
+        metrics = assert_complete(tmp_path / problem, more, PLANE | {"network.png"})
         assert float(str(metrics["relative_deviation"])) < 1e-9
         recording = train.Recording.load(tmp_path / problem)
         assert [snapshot.step for snapshot in recording.snapshots] == [*range(0, 5001, 50), 5001]
@@ -98,7 +101,8 @@ def test_xor_from_many_seeds_is_a_table(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(train_xor, "TRIALS", {2: (0.01, 10), 3: (0.1, 20)})
     train_xor.main(["--seeds", "3", "--backend", "numpy", "--out", str(tmp_path)])
-    first, header, *rows = capsys.readouterr().out.splitlines()
+    first, header, *rows, last = capsys.readouterr().out.splitlines()
+    assert last == f"written to {tmp_path / 'solved.json'}"
     assert "of 3 nets each" in first and header.split() == ["hidden", "rate", "epochs", "relu", "sigmoid", "tanh"]
     assert [row.split()[:3] for row in rows] == [["2", "0.01", "10"], ["3", "0.1", "20"]]
     solved = json.loads((tmp_path / "solved.json").read_text())["solved"]
@@ -137,7 +141,7 @@ TUMOURS = {"best_epoch", "precision", "recall", "f1", "confusion_matrix"}
 
 def test_wdbc(tmp_path: Path) -> None:
     shown = run("train_wdbc.py", "--backend", "numpy", "--out", str(tmp_path)).stdout
-    metrics = assert_complete(tmp_path, TUMOURS, {"confusion_matrix.png"})
+    metrics = assert_complete(tmp_path, TUMOURS, {"confusion_matrix.png", "roc.png"})
     assert float(str(metrics["test_accuracy"])) > 0.93
     confusion = np.array(metrics["confusion_matrix"])
     assert confusion.sum() == 114 and np.trace(confusion) / 114 == pytest.approx(metrics["test_accuracy"])
@@ -193,8 +197,8 @@ def test_wdbc_step_by_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert metrics["val_loss"] == pytest.approx(min(history["val_loss"]), rel=1e-5)
     run_folder = read(out)
     assert not run_folder.problems and {path.name for path in out.glob("*.png")} == {
-        "learning_curves.png",
-        "confusion_matrix.png",
+        *("learning_curves.png", "layer_statistics.png"),
+        *("confusion_matrix.png", "roc.png"),
     }
     trainer = run_folder.trainer
     assert trainer is not None and trainer.optimizer == optim.SGD(0.0314, momentum=0.9, nesterov=True)
@@ -222,6 +226,8 @@ def test_the_options_of_wdbc_may_stand_in_a_file_and_models_are_compared(
 
     written = tmp_path / "net.toml"
     written.write_text('layer = [6, 5]\nloss = "binaryCrossentropy"\nlearning_rate = 0.1\nepochs = 3\nquiet = true\n')
+    with written.open("a") as file:
+        file.write("batch_size = 50\nno_shuffle = true\n")
     for name, more in (("written", []), ("changed", ["--epochs", "2", "--layer", "4"])):
         arguments = ["--config", str(written), "--backend", "numpy", "--out", str(tmp_path / name), *more]
         train_wdbc.main(["train", *arguments])
@@ -232,6 +238,8 @@ def test_the_options_of_wdbc_may_stand_in_a_file_and_models_are_compared(
     sizes = [layer.out_features for layer in first.model.layers if isinstance(layer, nn.Linear)]
     assert (sizes, first.epoch, first.learning_rate) == ([6, 5, 1], 3, 0.1)
     assert first.loss == nn.SigmoidBinaryCrossEntropy()
+    configuration = read(tmp_path / "written").about["configuration"]
+    assert (configuration["batch size"], configuration["shuffle"]) == (50, False)
     assert (second.model.layers[1].out_features, second.epoch) == (4, 2)
 
     picture = tmp_path / "both.svg"
@@ -281,6 +289,13 @@ def test_a_wide_net_learns_the_tumours_by_heart() -> None:
         (["train", "--config", "{folder}/none.toml"], "none.toml: there is no such file"),
         (["train", "--config", "{folder}/bad.toml"], "bad.toml: "),
         (["train", "--config", "{folder}/odd.toml"], "odd.toml: there is no option --lair"),
+        (["train", "--config", "{folder}/short.toml"], "short.toml: there is no option --epo"),
+        (["train", "--config", "{folder}/help.toml"], "help.toml: help has its place on the command line alone"),
+        (["train", "--config", "{folder}/more.toml"], "more.toml: config has its place on the command line alone"),
+        (["train", "--config", "{folder}/seed.toml"], "argument --seed: -3 is below 0"),
+        (["split", "--seed", "-3", "--out", "x"], "argument --seed: -3 is below 0"),
+        (["--seed", "-3"], "argument --seed: -3 is below 0"),
+        (["split", "--share", "0.0001", "--out", "x"], "--share 0.0001 of 569 patients leaves none for validation.csv"),
         (["--seed", "3", "train"], "the mode comes first: train_wdbc.py train"),
         (["tarin"], "argument mode: invalid choice: 'tarin'"),
         (["split", "--share", "2", "--out", "x"], "2 is not between 0 and 1"),
@@ -295,6 +310,8 @@ def test_wrong_options_of_a_wdbc_mode_are_refused_in_a_line(
 
     (tmp_path / "bad.toml").write_text("layer = [24, 24")
     (tmp_path / "odd.toml").write_text("lair = [24, 24]")
+    for name, line in {"short": "epo = 3", "help": "help = true", "more": 'config = "x"', "seed": "seed = -3"}.items():
+        (tmp_path / f"{name}.toml").write_text(line)
     with pytest.raises(SystemExit) as ended:
         train_wdbc.main([argument.format(folder=tmp_path) for argument in arguments])
     assert ended.value.code == 2
@@ -325,6 +342,17 @@ def test_what_does_not_fit_a_wdbc_mode_is_said_in_a_line(
     assert "model.safetensors tells 3 classes apart, not two" in told("predict", str(tmp_path))
     (tmp_path / "history.csv").write_text("epoch,loss\n1,0.5\nx,0.4\n")
     assert "history.csv, line 3" in told("compare", str(tmp_path), "--out", "x.png")
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    (whole / "history.csv").write_text("epoch,loss\n1,0.5\n")
+    for text, message in {
+        "epoch,accuracy\n1,0.5\n": "epoch 1: loss is no number: None",
+        "epoch,loss\n1,much\n": "epoch 1: loss is no number: 'much'",
+        "epoch,loss\n": "holds no epoch: train on, or leave this run out",
+    }.items():
+        (tmp_path / "history.csv").write_text(text)
+        shown = told("compare", str(whole), str(tmp_path), "--out", str(tmp_path / "x.png"))
+        assert shown.startswith(f"error: {tmp_path}/history.csv") and message in shown
 
 
 def mnist_folder() -> str:
@@ -378,6 +406,51 @@ def test_a_preset_is_a_published_net_and_other_options_change_it() -> None:
     for name, value in trainer.parameters.items():
         if name.endswith("weight"):
             assert (np.linalg.norm(value, axis=0) <= 3.0 * (1 + 1e-6)).all()
+
+
+@pytest.mark.usefixtures("few_digits")
+@pytest.mark.parametrize(("preset", "optimizer"), [("wide-sgd", optim.SGD(0.001)), ("wide-adam", optim.Adam(0.001))])
+def test_the_wide_presets_are_the_known_net(
+    preset: str, optimizer: optim.Optimizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import train_mnist
+
+    made: list[train_mnist.Run] = []
+
+    def caught(run: train_mnist.Run) -> None:
+        made.append(run)
+        raise KeyboardInterrupt  # before it is trained
+
+    monkeypatch.setattr(train_mnist.Run, "fit", caught)
+    with pytest.raises(KeyboardInterrupt):
+        train_mnist.main(["--preset", preset, "--backend", "numpy", "--quiet"])
+    trainer, args = made[0].trainer, made[0].args
+    sizes = list(itertools.pairwise([784, 784, 1024, 2048, 1024, 784, 10]))
+    linear = [nn.Linear(*size, weight_init=nn.GlorotNormal()) for size in sizes]
+    hidden = [layer for each in linear for layer in (each, nn.ReLU())]
+    assert trainer.model == nn.Sequential(*hidden[:-1]) and trainer.layout.count == 6_428_106
+    assert (trainer.optimizer, trainer.dtype) == (optimizer, "float32")
+    assert (args.epochs, -(-60_000 // args.batch_size), args.no_shuffle) == (50, 118, False)
+    assert made[0].chosen["preset"] == preset
+    for number, (fan_in, fan_out) in enumerate(sizes[:-1]):
+        weight, std = trainer.parameters[f"{2 * number}.weight"], (2 / (fan_in + fan_out)) ** 0.5
+        assert weight.std() == pytest.approx(std, rel=0.005)
+        assert (np.abs(weight) < std).mean() == pytest.approx(0.6827, abs=0.003)  # of a normal distribution
+
+
+def test_deep_narrow_begins_as_is_known() -> None:
+    """Of 784 pixels 717 are not the same in every image; after an epoch the accuracies are .715 and .708."""
+    import train_mnist
+
+    made: list[train_mnist.Run] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_mnist.Run, "report", lambda run: made.append(run))
+        arguments = ["--preset", "deep-narrow", "--epochs", "1", "--backend", "numpy", "--quiet"]
+        train_mnist.main([*arguments, "--data", mnist_folder()])
+    X = made[0].training[0]
+    assert X.shape == (60_000, 784) and (X.std(axis=0) > 0).sum() == 717
+    assert made[0].metrics["train_accuracy"] == pytest.approx(0.715, abs=0.005)
+    assert made[0].metrics["test_accuracy"] == pytest.approx(0.708, abs=0.005)
 
 
 @pytest.mark.usefixtures("few_digits")

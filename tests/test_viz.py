@@ -1,5 +1,6 @@
 """Pictures: drawn without a display, complete, and refused where there is nothing to draw."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,19 @@ def test_a_single_epoch_is_a_point(tmp_path: Path, drawn: list[Any]) -> None:
 def test_nothing_recorded_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="none of loss, accuracy was recorded"):
         viz.learning_curves(train.History(), tmp_path / "curves.png")
+
+
+def test_losses_below_zero_are_drawn_within_the_axes(
+    tmp_path: Path, drawn: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = sys.modules["mlp_xp.viz.learning_rates"]
+    monkeypatch.setattr(module, "save", lambda figure, path: drawn.append(figure))
+    losses = (-1.0, -2.0, -3.0, 50.0)
+    viz.learning_rates(train.LearningRateSearch((1e-3, 1e-2, 1e-1, 1.0), losses, losses), tmp_path / "rates.png")
+    assert drawn[0].axes[0].get_ylim() == pytest.approx((-3.1, -0.9))  # 50 is divergence
+    flat = (-1.0,) * 4
+    viz.learning_rates(train.LearningRateSearch((1e-3, 1e-2, 1e-1, 1.0), flat, flat), tmp_path / "rates.png")
+    assert drawn[1].axes[0].get_ylim() == pytest.approx((-1.05, -0.95))
 
 
 def test_the_decision_boundary_is_where_the_prediction_changes(tmp_path: Path, drawn: list[Any]) -> None:

@@ -164,3 +164,21 @@ def test_a_missing_plotly_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "plotly", None)
     with pytest.raises(ImportError, match=r"pictures that move need plotly .*pip install plotly"):
         viz.boundary_figure(*xor)
+
+
+def test_signs_are_the_classes_of_one_output(xor: tuple[Any, ...]) -> None:
+    trainer, recording, X, y = xor
+    numbers, signs = (
+        viz.boundary_figure(trainer, recording, X, labels, cells=CELLS) for labels in (y, 2 * np.asarray(y) - 1)
+    )
+    for mine, other in zip(numbers.data[1:], signs.data[1:], strict=True):
+        np.testing.assert_array_equal(mine.x, other.x)
+    assert numbers.layout.title.text == signs.layout.title.text and numbers.data[1].marker.size == 20
+
+
+def test_a_snapshot_that_gives_nan_is_refused(spiral: tuple[Any, ...]) -> None:
+    trainer, recording, X, y = spiral
+    broken = {name: np.full_like(value, np.nan) for name, value in recording.snapshots[-1].parameters.items()}
+    diverged = train.Recording([], [train.Snapshot(1, 1.0, broken)])
+    with pytest.raises(ValueError, match="some outputs are NaN: the model has diverged"):
+        viz.boundary_figure(trainer, diverged, X, y, cells=CELLS)

@@ -83,6 +83,49 @@ def test_classes_are_called_by_their_names(tmp_path: Path, drawn: list[Any]) -> 
         viz.decision_boundary(lambda r: r[:, :1], X, LABELS, tmp_path / "p.png", features=(0, 1), classes=["benign"])
 
 
+def test_several_nets_are_drawn_side_by_side_with_one_legend(tmp_path: Path, drawn: list[Any]) -> None:
+    points = X[:, :2]
+    nets = {"left": lambda rows: rows[:, :1] - 100.0, "right": lambda rows: rows[:, :1] + 100.0}
+    viz.decision_boundary_panels(nets, points, LABELS, tmp_path / "p.png", classes=["benign", "malignant"])
+    (figure,) = drawn
+    assert [axes.get_title() for axes in figure.axes] == ["left", "right"]
+    for axes in figure.axes:
+        _, zero, one = axes.collections
+        np.testing.assert_allclose(zero.get_offsets(), points[LABELS == 0])
+        np.testing.assert_allclose(one.get_offsets(), points[LABELS == 1])
+    shades = [set(map(tuple, axes.collections[0].get_facecolor())) for axes in figure.axes]
+    filled = [[bool(len(path)) for path in axes.collections[0].get_paths()] for axes in figure.axes]
+    assert shades[0] == shades[1] and filled == [[True, False], [False, True]]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["benign", "malignant"]
+    with pytest.raises(ValueError, match="there are no nets to draw"):
+        viz.decision_boundary_panels({}, points, LABELS, tmp_path / "p.png")
+
+
+def test_signs_are_the_classes_of_one_output(tmp_path: Path, drawn: list[Any]) -> None:
+    predict = lambda rows: rows[:, 1] - 6.0  # noqa: E731
+    for labels in (LABELS, 2 * LABELS - 1, 2.0 * LABELS[:, None] - 1):
+        viz.decision_boundary(predict, X[:, :2], labels, tmp_path / "p.png")
+    expected, *others = ([c.get_offsets().tolist() for c in figure.axes[0].collections[1:]] for figure in drawn)
+    assert len(expected) == 2 and others == [expected, expected]
+    with pytest.raises(ValueError, match=r"labels must be the numbers 0, 1, \.\.\. of classes"):
+        viz.decision_boundary(lambda rows: rows[:, :2], X[:, :2], 2 * LABELS - 1, tmp_path / "p.png")
+
+
+def test_a_net_that_gives_nan_decides_nothing(tmp_path: Path) -> None:
+    for outputs in (1, 3):
+        with pytest.raises(ValueError, match="some outputs are NaN: the model has diverged"):
+            viz.decision_boundary(
+                lambda rows, n=outputs: np.full((len(rows), n), np.nan), X[:, :2], LABELS, tmp_path / "p.png"
+            )
+
+
+def test_few_points_are_drawn_large_and_many_small(tmp_path: Path, drawn: list[Any]) -> None:
+    for rows in (4, 50):
+        viz.decision_boundary(lambda grid: grid[:, :1], X[:rows, :2], LABELS[:rows], tmp_path / "p.png")
+    assert [figure.axes[0].collections[1].get_sizes()[0] for figure in drawn] == [200, 36]
+
+
 def test_points_of_every_class_have_a_look_of_their_own() -> None:
     assert len({look(number) for number in range(49)}) == 49
     assert [marker for _, marker in map(look, range(7))] == ["o", "s", "^", "D", "v", "P", "X"]

@@ -89,6 +89,12 @@ def test_many_classes_are_drawn_without_numbers_and_weighted_counts_with_theirs(
     assert [text.get_text().split("\n")[0] for text in weighted.texts] == ["2.125", "1", "0.5", "3"]
 
 
+def test_numbers_grow_with_the_cells(tmp_path: Path, drawn: list[Any]) -> None:
+    for classes in (2, 3, 10, 20):
+        viz.confusion_matrix(np.eye(classes), tmp_path / "m.png")
+    assert [figure.axes[0].texts[0].get_fontsize() for figure in drawn] == pytest.approx([20, 14.5, 9, 9], abs=0.01)
+
+
 @pytest.mark.parametrize(
     ("matrix", "names", "message"),
     [

@@ -94,6 +94,13 @@ def test_all_that_was_measured_is_drawn_where_no_metric_is_named(tmp_path: Path,
     assert {axes.get_xlabel() for axes in drawn[0].axes} == {"epoch"}
 
 
+def test_one_metric_may_be_named_alone(tmp_path: Path, drawn: list[Any]) -> None:
+    viz.learning_curves(history(loss=[2.0, 1.0], accuracy=[0.1, 0.2]), tmp_path / "curves.png", "loss")
+    assert [axes.get_ylabel() for axes in drawn[0].axes] == ["loss"]
+    with pytest.raises(ValueError, match="none of accuracy was recorded"):
+        viz.learning_curves(history(loss=[2.0, 1.0]), tmp_path / "curves.png", "accuracy")
+
+
 def test_runs_with_different_metrics_are_drawn_where_they_have_them(tmp_path: Path, drawn: list[Any]) -> None:
     runs = {"a": history(loss=[2.0, 1.0], f1=[0.1, 0.2]), "b": history(loss=[2.0, 1.5, 1.6]), "none": train.History()}
     viz.learning_curves(runs, tmp_path / "curves.png", None)

@@ -70,6 +70,9 @@ def test_what_is_no_image_is_refused_with_the_remedy(tmp_path: Path) -> None:
         viz.first_layer_features(WEIGHT, path, shape=(3, 5))
     with pytest.raises(ValueError, match=r"\(in, out\), got the shape \(12,\)"):
         viz.first_layer_features(WEIGHT[:, 0], path)
+    for empty in ((784, 0), (0, 3)):
+        with pytest.raises(ValueError, match=rf"has units and inputs, got the shape \({empty[0]}, {empty[1]}\)"):
+            viz.first_layer_features(np.zeros(empty), path)
     with pytest.raises(ValueError, match="not finite"):
         viz.first_layer_features(np.full((4, 1), np.nan), path)
     with pytest.raises(ValueError, match=r"count=0\): draw at least 1 unit"):

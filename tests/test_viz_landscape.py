@@ -134,6 +134,11 @@ def test_the_contour_is_labelled_and_marks_the_trained_net(tmp_path: Path, drawn
     assert np.ptp(np.diff(drawn[1].axes[0].collections[0].levels)) < 1e-12  # here a logarithm says nothing more
 
 
+def test_the_share_of_the_plane_below_a_level_counts_finite_losses() -> None:
+    around = viz.Landscape(np.array([-1.0, 0, 1]), np.array([[1, 2, np.nan], [0, 0.5, 3], [np.inf, 4, 5]]), ({}, {}))
+    assert around.share_below(2.0) == pytest.approx(3 / 9) and around.share_below(10.0) == pytest.approx(7 / 9)
+
+
 def test_a_flat_landscape_is_drawn(tmp_path: Path) -> None:
     for picture in (viz.loss_contour, viz.loss_surface):
         picture(bowl(0.0), tmp_path / "flat.png")
@@ -146,6 +151,8 @@ def test_the_surface_is_as_high_as_the_loss(tmp_path: Path, drawn: list[Any]) ->
     assert [figure.axes[0].get_zlabel() for figure in drawn] == ["loss", "loss, log10"]
     low, high = drawn[1].axes[0].get_zlim()
     assert low < -2 and np.log10(3.01) < high < 1
+    stem = drawn[1].axes[0].get_lines()[0].get_data_3d()
+    assert stem[2] == pytest.approx([-2, np.log10(3.01)]) and not np.any(stem[:2])
     assert b"<svg" in (tmp_path / "surface.svg").read_bytes()
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mlp_xp import data, nn, optim, train, viz
+from mlp_xp.viz.style import contrast
 
 pytest.importorskip("matplotlib")
 layers = sys.modules["mlp_xp.viz.layers"]
@@ -42,16 +43,20 @@ def test_weights_grow_from_what_they_were_at_the_start(tmp_path: Path, drawn: li
     viz.weight_growth(recording, tmp_path / "growth.png")
     (axes,) = drawn[0].axes
     _, *lines = axes.get_lines()  # the first one is the start
+    lines, beside = lines[:3], lines[3:]
     start, end = recording.records[0]["layers"], recording.records[-1]["layers"]
     for line, index in zip(lines, (0, 2, 4), strict=True):
         sizes = [layers[index]["parameters"][f"{index}.weight"]["mean_abs"] for layers in (start, end)]
         assert line.get_ydata()[[0, -1]] == pytest.approx([1.0, sizes[1] / sizes[0]], rel=1e-14)
         np.testing.assert_array_equal(line.get_xdata(), [0, 1, 2, 3])
-    named = {text.get_text().rpartition("  ")[0]: text.get_color() for text in axes.texts}
+    named = {text.get_text().rpartition("  ")[0]: text for text in axes.texts}
     assert named.keys() == {"0 Linear(2, 8)", "2 Linear(8, 5)", "4 Linear(5, 3)"}
     assert len({str(line.get_color()) for line in lines}) == 3
     assert [line.get_linewidth() > 2 for line in lines] == [False, False, True]
-    assert named["4 Linear(5, 3)"] == lines[2].get_color()
+    # What is written is dark, beside a piece of its line.
+    pieces = {piece.get_ydata()[0]: piece.get_color() for piece in beside}
+    for text, line in zip(named.values(), lines, strict=True):
+        assert text.get_color() == "black" and pieces[text.get_position()[1]] is line.get_color()
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "mean |W| over its start")
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
 
@@ -91,6 +96,32 @@ def test_layer_statistics_show_every_layer_in_every_panel(tmp_path: Path, drawn:
     assert figure.axes[0].get_yscale() == "log"
     assert titles(figure) == ["0 Linear(2, 8)", "1 ReLU", "2 Linear(8, 5)", "3 ReLU", "4 Linear(5, 3)"]
     assert [line.get_linestyle() for line in figure.axes[0].get_lines()] == ["-", "--", "-", "--", "-"]
+    assert len({line.get_marker() for line in figure.axes[0].get_lines()}) == 5
+    assert figure.get_size_inches()[0] < 14  # readable on a slide
+
+
+def test_colours_by_depth_stand_out_from_white() -> None:
+    assert min(contrast(colour, (1, 1, 1)) for colour in layers.by_depth(8)) > 2
+
+
+def test_ticks_of_many_decades_do_not_crowd() -> None:
+    for lowest in (1e-30, 1e-3, 0.03, 0.5):
+        figure, (axes,) = layers.new_figure(width=3.8, height=3.6)
+        axes.plot([lowest, 1.0])
+        layers._logarithmic(axes)
+        figure.draw_without_rendering()
+        low, high = axes.get_ylim()
+        ticks = [*axes.yaxis.get_major_ticks(), *axes.yaxis.get_minor_ticks()]
+        shown = [tick for tick in ticks if low <= tick.get_loc() <= high and tick.label1.get_text()]
+        assert 2 <= len(shown) <= 8
+
+
+def test_every_net_of_a_profile_has_a_look_of_its_own(tmp_path: Path, drawn: list[Any]) -> None:
+    entry = {"layer": "Linear(2, 2)", "gradient": 1.0, "std": 1.0, "parameters": {"0.weight": {}}}
+    viz.layer_profile({f"net {number}": [entry] for number in range(10)}, tmp_path / "profile.png")
+    lines = drawn[0].axes[0].get_lines()
+    assert lines[7].get_color() == lines[0].get_color() and lines[7].get_linestyle() != lines[0].get_linestyle()
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 10
 
 
 def test_a_dead_net_and_a_single_record_are_drawn(tmp_path: Path, drawn: list[Any]) -> None:
@@ -100,7 +131,7 @@ def test_a_dead_net_and_a_single_record_are_drawn(tmp_path: Path, drawn: list[An
     recording.records = recording.records[:1]
     viz.layer_statistics(recording, tmp_path / "statistics.png")
     assert [line.get_ydata()[0] for line in drawn[0].axes[2].get_lines()] == [0, 1, 1]
-    assert {line.get_marker() for line in drawn[0].axes[2].get_lines()} == {"o"}
+    assert [line.get_marker() for line in drawn[0].axes[2].get_lines()] == ["o", "s", "^"]
     viz.weight_growth(recording, tmp_path / "growth.png")
     assert drawn[1].axes[0].get_lines()[1].get_marker() == "o"
 

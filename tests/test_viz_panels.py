@@ -45,6 +45,12 @@ def test_each_name_has_a_panel_with_the_mean_of_its_runs_and_all_others_behind(
     assert band.get_paths()[0].get_extents().bounds == pytest.approx((1, 0.1, 1, 0.3))
     assert len({(axes.get_xlim(), axes.get_ylim()) for axes in figure.axes}) == 1
     assert (figure.get_supxlabel(), figure.get_supylabel()) == ("epoch", "test accuracy")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "mean of the runs",
+        "from the lowest to the highest run",
+        "mean of the others",
+        "after each name: the value at the end",
+    ]
     assert (tmp_path / "panels.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -53,6 +59,7 @@ def test_what_spans_magnitudes_is_drawn_on_a_logarithm(tmp_path: Path, drawn: li
     viz.learning_curve_panels({"one": [history(0.7)]}, tmp_path / "panels.png")
     assert [figure.axes[0].get_yscale() for figure in drawn] == ["log", "linear"]
     assert drawn[1].axes[0].get_lines()[-1].get_marker() == "o"  # a single epoch
+    assert [text.get_text() for text in drawn[1].legends[0].get_texts()][:-1] == ["run"]  # no band and no others
 
 
 def test_landscapes_share_a_scale_and_say_how_much_lies_below_a_level(tmp_path: Path, drawn: list[Any]) -> None:

@@ -60,15 +60,17 @@ def boundary_figure(
     if not 0 <= threshold < 1:
         raise ValueError(f"boundary_figure(threshold={threshold!r}): 0 for logits, or less than 1 for probabilities")
     plane = Plane.through(X, features, names, margin)
-    labels = class_labels(labels, len(plane.points))
     across, up, rows = plane.grid(cells)
     viewer = trainer.to(trainer.backend)
-    seen, right = [], []
+    seen, classes_seen, points_seen = [], [], []
     for snapshot in recording.snapshots:
         viewer.parameters = snapshot.parameters
         seen.append(np.asarray(viewer.predict(rows)).reshape(len(rows), -1))
-        right.append(np.mean(decided(viewer.predict(np.asarray(X)), threshold) == labels))
+        classes_seen.append(decided(seen[-1], threshold))
+        points_seen.append(decided(viewer.predict(np.asarray(X)), threshold))
     outputs = seen[0].shape[1]
+    labels = class_labels(labels, len(plane.points), signs=outputs == 1)
+    right = [np.mean(classified == labels) for classified in points_seen]
     count = max(outputs, 2, int(labels.max()) + 1)
     called = class_names(classes, count, "class ")
 
@@ -76,7 +78,7 @@ def boundary_figure(
         shown = [_percent(values[:, 0], threshold) for values in seen]
         ground = _of_probability(called[1], 50 if threshold == 0 else 100 * threshold)
     else:
-        shown = [decided(values, threshold).astype(np.uint8) for values in seen]
+        shown = [values.astype(np.uint8) for values in classes_seen]
         ground = _of_classes(count)
     shown = [values.reshape(cells, cells) for values in shown]
     titles = [
@@ -142,7 +144,8 @@ def _of_classes(count: int) -> dict[str, Any]:
 def _points(plane: Plane, labels: np.ndarray, number: int, name: str) -> dict[str, Any]:
     colour, marker = look(number)
     x, y = plane.points[labels == number].astype(np.float32).T
-    size = float(np.clip(150 / np.sqrt(len(labels)), 5, 14))  # many points are drawn small
+    # Many points are drawn small, and the few of a truth table can be seen from afar.
+    size = float(max(np.clip(150 / np.sqrt(len(labels)), 5, 14), min(40 / np.sqrt(len(labels)), 20)))
     line = {"color": "white", "width": 0.8}
     return {
         "x": x,

@@ -45,6 +45,7 @@ def confusion_matrix(
 
     written = classes <= WRITTEN
     side = max(3.0, (0.62 if written else 0.2) * classes)
+    size = min(max(9.0, 14.5 * side / classes), 20.0)  # in points: grows with the cells
     figure, (axes,) = new_figure(width=side + 2.0, height=side + 1.0)
     from matplotlib.colors import PowerNorm
 
@@ -55,7 +56,7 @@ def confusion_matrix(
         share = f"\n{shares[row, column]:.1f} %" if counts[row, column] else ""
         text = in_words(float(counts[row, column])) + share
         colour = readable_on(image.cmap(image.norm(shown[row, column])))
-        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
     slanted: dict[str, Any] = {"rotation": 45, "ha": "right"} if max(map(len, called)) > 4 else {}
     axes.set_xticks(range(classes), called, **slanted)
     axes.set_yticks(range(classes), called)

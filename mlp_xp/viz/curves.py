@@ -22,15 +22,15 @@ PANELS = 3
 def learning_curves(
     runs: History | Mapping[str, History],
     path: str | Path,
-    metrics: Sequence[str] | None = ("loss", "accuracy"),
+    metrics: Sequence[str] | str | None = ("loss", "accuracy"),
     *,
     smoothing: float = 0.0,
     mark_best: bool = True,
 ) -> None:
     """Draw a panel for each metric into the picture file `path`: training solid, validation dashed.
 
-    `runs` is one history, or several by name to compare; each is drawn where it has the metric. metrics None takes all
-    that were recorded. What is not a number, such as a confusion matrix, is left out.
+    `runs` is one history, or several by name to compare; each is drawn where it has the metric. `metrics` is one or
+    several; None takes all that were recorded. What is not a number, such as a confusion matrix, is left out.
 
     smoothing in [0, 1) is the weight that the mean so far keeps with every epoch, s = smoothing s + (1 - smoothing) x,
     corrected for its start; the curve as measured stays faint behind. mark_best sets a star on the best epoch of each
@@ -42,7 +42,7 @@ def learning_curves(
     named = {"": runs} if isinstance(runs, History) else dict(runs)
     recorded = dict.fromkeys(name for history in named.values() for record in history for name in numbers(record))
     measured = dict.fromkeys(name.removeprefix("val_") for name in recorded if name not in BESIDE)
-    wanted = measured if metrics is None else metrics
+    wanted = measured if metrics is None else [metrics] if isinstance(metrics, str) else metrics
     present = [metric for metric in wanted if {metric, f"val_{metric}"} & recorded.keys()]
     if not present:
         raise ValueError(f"none of {', '.join(wanted) or 'the metrics'} was recorded as a number")

@@ -21,6 +21,8 @@ def first_layer_features(weight: Any, path: str | Path, shape: tuple[int, int] |
     weight = np.asarray(weight)
     if weight.ndim != 2:
         raise ValueError(f"the weight of a first layer is (in, out), got the shape {weight.shape}")
+    if not weight.size:
+        raise ValueError(f"the weight of a first layer has units and inputs, got the shape {weight.shape}")
     if not np.isfinite(weight).all():
         raise ValueError("the weight holds numbers that are not finite: it cannot be shown as images")
     if count < 1:

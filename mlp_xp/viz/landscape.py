@@ -35,6 +35,10 @@ class Landscape:
         middle = len(self.steps) // 2
         return float(self.losses[middle, middle])
 
+    def share_below(self, level: float) -> float:
+        """The share of the plane on which the loss is less than `level`, as a finite loss alone can be."""
+        return float((self.losses < level).mean())  # NaN is not
+
 
 def landscape(
     trainer: Trainer, X: Any, y: Any, *, cells: int = 31, reach: float = 1.0, seed: int = 0, progress: bool = True
@@ -85,13 +89,9 @@ def loss_contour(landscape: Landscape, path: str | Path) -> None:
 
     The levels are those of a logarithm where the losses differ much. Hatched: the loss is not finite.
     """
-    z, low, high = _finite(landscape)
-    logarithmic = _spans_magnitudes(low, high)
-    levels = np.geomspace(low, high, 25) if logarithmic else np.linspace(low, high, 25)
+    (z,), low, high = finite(landscape)
     figure, (axes,) = new_figure(width=6.4, height=5.2)
-    from matplotlib.colors import LogNorm, Normalize
-
-    norm = LogNorm(low, high) if logarithmic else Normalize(low, high)
+    levels, norm = scale(low, high)
     axes.patch.set(hatch="xx", edgecolor="0.6")
     filled = axes.contourf(landscape.steps, landscape.steps, z, levels, norm=norm, cmap="viridis")
     lines = axes.contour(landscape.steps, landscape.steps, z, levels[::3], colors="white", linewidths=0.7)
@@ -112,9 +112,9 @@ def loss_surface(landscape: Landscape, path: str | Path) -> None:
 
     The height is the logarithm of the loss where the losses differ much. A page needs plotly, and no network to open.
     """
-    z, low, high = _finite(landscape)
+    (z,), low, high = finite(landscape)
     title = "loss"
-    if _spans_magnitudes(low, high):
+    if spans_magnitudes(low, high):
         z, title = np.ma.log10(z), "loss, log10"
     height = float(z[len(z) // 2, len(z) // 2])
     label = f"trained net, loss {landscape.loss:.3g}"
@@ -127,10 +127,16 @@ def loss_surface(landscape: Landscape, path: str | Path) -> None:
     across, up = np.meshgrid(landscape.steps, landscape.steps)
     style: dict[str, Any] = {"cmap": "viridis", "edgecolor": "black", "linewidth": 0.15, "rcount": 61, "ccount": 61}
     axes.plot_surface(across, up, z.filled(np.nan), vmin=z.min(), vmax=z.max(), **style)
+    # A stem up to the rim says that the star lies in the valley, and does not float before it.
+    axes.plot([0, 0], [0, 0], [height, float(z.max())], color=MARK, linewidth=2, zorder=3)
     axes.scatter([0], [0], [height], color=MARK, edgecolor="black", marker="*", s=160, label=label, zorder=3)
     axes.set(xlabel="first direction", ylabel="second direction", zlabel=title)
+    for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+        axis.labelpad = 10  # clear of the ticks
     axes.locator_params(nbins=5)
-    axes.view_init(elev=35, azim=-60)
+    # High and flat enough to look into the valley.
+    axes.set_box_aspect((1, 1, 0.45))
+    axes.view_init(elev=65, azim=-60)
     figure.legend(loc="outside upper left")
     save(figure, path)
 
@@ -178,14 +184,25 @@ def _norms(weights: np.ndarray) -> Any:
     return np.linalg.norm(weights, axis=-2, keepdims=True)
 
 
-def _finite(landscape: Landscape) -> tuple[Any, float, float]:
-    """The losses, masked where they are not finite, and the range that they span."""
-    z = np.ma.masked_invalid(landscape.losses)
-    if z.count() == 0:
+def finite(*landscapes: Landscape) -> tuple[list[Any], float, float]:
+    """The losses of each, masked where they are not finite, and the range that they span together."""
+    losses = [np.ma.masked_invalid(landscape.losses) for landscape in landscapes]
+    found = [z for z in losses if z.count()]
+    if not found:
         raise ValueError("no loss of the landscape is finite: give a smaller reach")
-    low, high = float(z.min()), float(z.max())
-    return z, low, high if high > low else low + 1.0
+    low, high = min(float(z.min()) for z in found), max(float(z.max()) for z in found)
+    return losses, low, high if high > low else low + 1.0
 
 
-def _spans_magnitudes(low: float, high: float) -> bool:
+def spans_magnitudes(low: float, high: float) -> bool:
+    """Do the numbers differ so much that their logarithm shows more?"""
     return low > 0 and high > 20 * low
+
+
+def scale(low: float, high: float) -> tuple[np.ndarray, Any]:
+    """Levels from low to high, and the norm of their colours: logarithmic where the losses differ much."""
+    from matplotlib.colors import LogNorm, Normalize
+
+    if spans_magnitudes(low, high):
+        return np.geomspace(low, high, 25), LogNorm(low, high)
+    return np.linspace(low, high, 25), Normalize(low, high)

@@ -11,10 +11,13 @@ from mlp_xp import nn
 from mlp_xp.nn.linear import Affine
 from mlp_xp.train import Recording
 
-from .style import COLOURS, look, new_figure, require_matplotlib, save
+from .style import COLOURS, LINES, MARKERS, look, new_figure, require_matplotlib, save
 
 LEGEND_ROWS = 16
 """More layers than these are not all named: their colours go on from one name to the next."""
+SHAPES = (*MARKERS, "*")
+DEEPEST = 0.75
+"""Where the scale of the colours of the layers ends: what lies beyond is too pale on white."""
 GRADIENT = "gradient dL/dy, root mean square"
 STD = "standard deviation of outputs"
 
@@ -58,20 +61,25 @@ def weight_growth(recording: Recording, path: str | Path) -> None:
 def layer_statistics(recording: Recording, path: str | Path) -> None:
     """Draw gradient, deviation of the outputs and share of dead units of every layer into the picture file `path`.
 
-    Layers with a weight matrix are solid lines, others dashed, the last layer is thick. On a logarithmic axis a line
-    ends where its value is 0.
+    Layers with a weight matrix are solid lines, others dashed, the last layer is thick; up to eight have a marker of
+    their own. On a logarithmic axis a line ends where its value is 0.
     """
     kinds = _kinds(recording)
-    figure, panels = new_figure(3)
+    figure, panels = new_figure(3, width=3.8, height=3.6)
     from matplotlib.ticker import PercentFormatter
 
+    colours = by_depth(len(kinds))
     shown = ("gradient", GRADIENT), ("std", STD), ("dead", "share of dead units")
     for axes, (what, label) in zip(panels, shown, strict=True):
         measured = recording.of_layers(what)
-        for colour, (layer, values) in zip(by_depth(len(measured)), measured.items(), strict=True):
-            line = "-" if _has_matrix(kinds[layer]) else "--"
-            width = 2.5 if layer == recording.names[-1] else 1.5
-            axes.plot(recording.epochs, values, line, color=colour, linewidth=width, marker=_marker(recording.epochs))
+        for number, (layer, values) in enumerate(measured.items()):
+            style: dict[str, Any] = {"color": colours[number], "marker": _marker(recording.epochs)}
+            style |= {"linestyle": "-" if _has_matrix(kinds[layer]) else "--"}
+            style |= {"linewidth": 2.5 if layer == recording.names[-1] else 1.5}
+            if len(kinds) <= len(SHAPES):  # at places of its own on each line, so that none hides another
+                between = max(1, len(values) // 6)
+                style |= {"marker": SHAPES[number], "markevery": (number * between // len(kinds), between)}
+            axes.plot(recording.epochs, values, markersize=5, **style)
         axes.set(xlabel="epoch", ylabel=label)
         axes.grid(alpha=0.3)
     _logarithmic(panels[0])
@@ -81,7 +89,7 @@ def layer_statistics(recording: Recording, path: str | Path) -> None:
     every = -(-len(kinds) // LEGEND_ROWS)
     named = [number for number in range(len(kinds)) if number % every == 0 or number == len(kinds) - 1]
     lines, titles = panels[2].get_lines(), [_title(layer, kinds) for layer in kinds]
-    figure.legend([lines[i] for i in named], [titles[i] for i in named], loc="outside right upper")
+    figure.legend([lines[i] for i in named], [titles[i] for i in named], loc="outside right upper", handlelength=3)
     save(figure, path)
 
 
@@ -106,14 +114,15 @@ def layer_profile(inspections: Mapping[str, Sequence[Mapping[str, Any]]], path: 
     for axes, (what, label) in zip(panels, (("gradient", GRADIENT), ("std", STD)), strict=True):
         for number, (name, entries) in enumerate(layers.items()):
             colour, marker = look(number)
+            line = LINES[number // len(COLOURS) % len(LINES)]  # the eighth has the colour of the first again
             values = [entry[what] for entry in entries]
-            axes.plot(range(1, len(entries) + 1), values, color=colour, marker=marker, label=name)
+            axes.plot(range(1, len(entries) + 1), values, line, color=colour, marker=marker, label=name)
         axes.set(xlabel="depth: layers with weights, from the input", ylabel=label)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
     _logarithmic(panels[0])
     _logarithmic(panels[1], beyond=20)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", handlelength=3)
     save(figure, path)
 
 
@@ -122,7 +131,7 @@ def by_depth(count: int) -> list[Any]:
     require_matplotlib()
     from matplotlib import colormaps
 
-    return list(colormaps["viridis"](np.linspace(0.0, 0.9, count)))
+    return list(colormaps["viridis"](np.linspace(0.0, DEEPEST, count)))
 
 
 def _kinds(recording: Recording) -> dict[str, str]:
@@ -156,11 +165,21 @@ def _logarithmic(axes: Any, beyond: float = 1.0) -> None:
     drawn = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.get_lines()])
     positive = drawn[np.isfinite(drawn) & (drawn > 0)]
     if positive.size and positive.max() >= beyond * positive.min():
+        from matplotlib.ticker import LogLocator, NullFormatter
+
         axes.set_yscale("log", nonpositive="mask")
+        times = positive.max() / positive.min()
+        if times > 5:  # named are the decades, and where there are few of them 2 and 5 between, so that nothing crowds
+            axes.yaxis.set_major_locator(LogLocator(subs=(1.0,) if times > 100 else (1.0, 2.0, 5.0), numticks=8))
+            axes.yaxis.set_minor_formatter(NullFormatter())
+            if times <= 100:
+                axes.yaxis.set_major_formatter("{x:g}")
 
 
 def _label_ends(axes: Any, ends: Sequence[tuple[str, Any]]) -> None:
-    """Write the name of each line beside its end, as near as they do not overlap."""
+    """Write the name of each line beside its end, as near as they do not overlap, behind a piece of the line."""
+    from matplotlib.lines import Line2D
+
     apart = min(0.065, 1.0 / len(ends))  # in heights of the axes
     low, high = axes.get_ylim()
     last = [float(line.get_ydata()[-1]) for _, line in ends]
@@ -170,8 +189,9 @@ def _label_ends(axes: Any, ends: Sequence[tuple[str, Any]]) -> None:
     for index, height in zip(order, placed, strict=True):
         name, line = ends[index]
         weight = "bold" if line.get_linewidth() > 2 else "normal"
-        style: dict[str, Any] = {"color": line.get_color(), "fontsize": 9, "fontweight": weight}
-        axes.text(1.02, height, name, transform=axes.transAxes, va="center", **style)
+        piece: dict[str, Any] = {"color": line.get_color(), "linewidth": line.get_linewidth(), "clip_on": False}
+        axes.add_artist(Line2D([1.015, 1.045], [height, height], transform=axes.transAxes, **piece))
+        axes.text(1.06, height, name, transform=axes.transAxes, va="center", fontsize=9, fontweight=weight)
 
 
 def _spread(heights: np.ndarray, apart: float) -> np.ndarray:

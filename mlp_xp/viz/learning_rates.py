@@ -15,7 +15,9 @@ def learning_rates(search: LearningRateSearch, path: str | Path) -> None:
     axes.axvline(search.suggestion, color=COLOURS[1], linestyle="--", label=f"suggestion {search.suggestion:.2g}")
     axes.set_xscale("log")
     # What lies far above the start is divergence, and would press the rest flat.
-    axes.set_ylim(0.9 * min(search.losses), 1.1 * max(search.losses[0], *search.smoothed[: len(search.rates) // 2]))
+    low, high = min(search.losses), max(search.losses[0], *search.smoothed[: len(search.rates) // 2])
+    margin = 0.05 * (high - low) or 0.05
+    axes.set_ylim(low - margin, high + margin)
     axes.set_xlabel("learning rate")
     axes.set_ylabel("loss")
     axes.grid(alpha=0.3)

@@ -6,8 +6,13 @@ import numpy as np
 
 
 def decided(outputs: Any, threshold: float) -> np.ndarray:
-    """The class of each row: of several outputs the largest, of one class 1 where it is above the threshold."""
+    """The class of each row: of several outputs the largest, of one class 1 where it is above the threshold.
+
+    A NaN is no decision: ValueError.
+    """
     outputs = np.asarray(outputs).reshape(len(outputs), -1)
+    if np.isnan(outputs).any():
+        raise ValueError("some outputs are NaN: the model has diverged")
     return outputs.argmax(axis=1) if outputs.shape[1] > 1 else (outputs[:, 0] > threshold).astype(int)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from mlp_xp.train import History
 
-from .landscape import AXES, Landscape
+from .landscape import AXES, Landscape, finite, scale, spans_magnitudes
 from .style import COLOURS, new_figure, save
 
 COLUMNS = 5
@@ -31,10 +31,11 @@ def learning_curve_panels(
     if not drawn.size:
         raise ValueError(f"no value of {column!r} is finite")
     low, high = float(drawn.min()), float(drawn.max())
-    logarithmic = low > 0 and high > 20 * low
+    logarithmic = spans_magnitudes(low, high)
     limits = (low / 1.2, high * 1.2) if logarithmic else (low - 0.05 * (high - low), high + 0.05 * (high - low))
     columns = min(len(courses), COLUMNS)
-    figure, panels = new_figure(columns, width=2.6, height=2.2, rows=-(-len(courses) // columns))
+    rows = -(-len(courses) // columns)
+    figure, panels = new_figure(columns, width=max(2.6, 5.2 / columns), height=2.2 if rows > 1 else 3.0, rows=rows)
     for unused in panels[len(courses) :]:
         unused.remove()
     longest = max(epochs[-1] for epochs, _ in courses.values())
@@ -54,7 +55,24 @@ def learning_curve_panels(
         axes.grid(alpha=0.3)
     figure.supxlabel("epoch")
     figure.supylabel(label or column)
+    _explain(figure, several=max(map(len, runs.values())) > 1, others=len(courses) > 1, columns=columns)
     save(figure, path)
+
+
+def _explain(figure: Any, *, several: bool, others: bool, columns: int) -> None:
+    """What the lines are, and the number in the titles."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: list[Any] = [Line2D([], [], color=COLOURS[0], linewidth=2, label="mean of the runs" if several else "run")]
+    if several:
+        handles.append(Patch(color=COLOURS[0], alpha=0.25, linewidth=0, label="from the lowest to the highest run"))
+    if others:
+        handles.append(
+            Line2D([], [], color="0.75", linewidth=0.8, label="mean of the others" if several else "the others")
+        )
+    number = Line2D([], [], linestyle="", label="after each name: the value at the end")
+    figure.legend(handles=[*handles, number], loc="outside upper center", ncols=min(columns, 4), frameon=False)
 
 
 def _course(name: str, histories: Sequence[History], column: str) -> tuple[np.ndarray, np.ndarray]:
@@ -77,25 +95,16 @@ def loss_contour_panels(
     """
     if not landscapes:
         raise ValueError("there are no landscapes to draw")
-    losses = {name: np.ma.masked_invalid(landscape.losses) for name, landscape in landscapes.items()}
-    found = [z for z in losses.values() if z.count()]
-    if not found:
-        raise ValueError("no loss of the landscapes is finite: give a smaller reach")
-    low, high = min(float(z.min()) for z in found), max(float(z.max()) for z in found)
-    logarithmic = low > 0 and high > 20 * low
-    high = high if high > low else low + 1.0
-    from matplotlib.colors import LogNorm, Normalize
-
-    norm = LogNorm(low, high) if logarithmic else Normalize(low, high)
-    levels = np.geomspace(low, high, 25) if logarithmic else np.linspace(low, high, 25)
+    losses, low, high = finite(*landscapes.values())
     columns = min(columns, len(landscapes))
     figure, panels = new_figure(columns, width=3.4, height=3.1, rows=-(-len(landscapes) // columns))
     for unused in panels[len(landscapes) :]:
         unused.remove()
-    for number, (axes, (name, landscape)) in enumerate(zip(panels, landscapes.items(), strict=False)):
-        steps, z = landscape.steps, losses[name]
+    levels, norm = scale(low, high)
+    for number, (axes, (name, landscape), z) in enumerate(zip(panels, landscapes.items(), losses, strict=False)):
+        steps = landscape.steps
         axes.patch.set(hatch="xx", edgecolor="0.6")
-        title = name if level is None else f"{name}\n{below(landscape, level):.1%} below {level:.3g}"
+        title = name if level is None else f"{name}\n{landscape.share_below(level):.1%} below {level:.3g}"
         if z.count():
             filled = axes.contourf(steps, steps, z, levels, norm=norm, cmap="viridis", extend="both")
             _lines(axes, landscape, levels[::3], colors="white", linewidths=0.5)
@@ -117,8 +126,3 @@ def _lines(axes: Any, landscape: Landscape, levels: Any, **style: Any) -> None:
     crossed = [level for level in levels if z.count() and z.min() < level < z.max()]
     if crossed:
         axes.contour(landscape.steps, landscape.steps, z, crossed, **style)
-
-
-def below(landscape: Landscape, level: float) -> float:
-    """The share of the plane on which the loss is below `level`."""
-    return float((landscape.losses < level).mean())  # NaN is not
