@@ -51,6 +51,9 @@ class Backend:
     """The word that selects this backend and device, such as "torch:cuda:0"."""
     has_float64: bool = True
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.word!r})"
+
     def __eq__(self, other: object) -> bool:
         """Is it the same library on the same device?"""
         return type(other) is type(self) and other.word == self.word
