@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers import assert_close
 
-from mlp_xp import backends, nn, optim, train
+from mlp_xp import backends, nn, optim, random, train
 
 rng = np.random.default_rng(5)
 X = rng.normal(size=(120, 3))
@@ -126,6 +126,15 @@ def test_what_is_recorded_are_the_weights_of_that_step() -> None:
     growth = recording.of_parameters("mean_abs")["0.weight"]
     assert growth[0] == pytest.approx(np.abs(start["0.weight"]).mean(), rel=1e-12)
     assert growth[-1] == pytest.approx(np.abs(trainer.parameters["0.weight"]).mean(), rel=1e-12)
+
+
+def test_it_looks_at_so_many_rows_drawn_from_the_data() -> None:
+    drawn = random.permutation(0, 0, len(X))[:30]
+    assert len(set(drawn.tolist())) == 30
+    recording = recorded(new(), train.Recorder(rows=30))
+    for what in ("mean", "gradient"):
+        seen = [entry[what] for entry in train.inspect(new(), X[drawn], Y[drawn])]
+        assert [values[0] for values in recording.of_layers(what).values()] == pytest.approx(seen, rel=1e-12)
 
 
 def test_a_second_fit_goes_on() -> None:

@@ -428,6 +428,11 @@ def recording(**course: Callable[[float], float]) -> train.Recording:
             "vanish on their way back: at layer 0 they are 1/10,000 of those at",
         ),
         (
+            recording(first=lambda t: 1e-5 if t else 0.1),  # one look in which they do not vanish changes nothing
+            "warning",
+            "vanish on their way back: at layer 0 they are 1/10,000 of those at",
+        ),
+        (
             recording(first=lambda t: 1e3),
             "warning",
             "Gradients explode on their way back: at layer 0 they are 10,000 times",

@@ -84,7 +84,7 @@ class Reader:
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
     chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or chromedriver is None:
-        pytest.skip("chromium or chromedriver is not installed")
+        pytest.fail("-m browser needs chromium and chromedriver: on Debian, apt install chromium chromium-driver")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     for flag in (*FLAGS, f"user-data-dir={tmp_path_factory.mktemp('profile')}"):
