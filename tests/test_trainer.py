@@ -524,7 +524,7 @@ def test_there_is_one_copy_to_go_back_to_at_a_time(monkeypatch: pytest.MonkeyPat
     trainer = train.Trainer(nn.Linear(1, 1), nn.MeanSquaredError(), optim.Adam(), backend="numpy")
     trainer.fit(np.ones((600, 1)), np.zeros(600), epochs=2, batch_size=1, progress=False)
     # At the start of the fit the slots can be made anew and only the parameters are kept.
-    assert steps == [512, 600, 1112, 1200]
+    assert steps == [512, 1112]  # the looks at 600 and 1200 come too soon for another
 
 
 def test_parameters_put_in_that_do_not_work_are_not_called_good() -> None:

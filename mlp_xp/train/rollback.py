@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .plan import Plan
     from .trainer import Trainer
 
-STEPS_BETWEEN_COPIES = 64
+STEPS_BETWEEN_COPIES = 512  # so many steps at most, and an epoch, are made again; a short training copies no slots
 
 
 class Diverged(ArithmeticError):
