@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
         for name in args.names or NAMES
     }
     trainers = compare(args, problem, models)
-    results = {name: measured(trainers[name], args.epochs, args.reach) for name in models}
+    results = {name: measured(trainers[name], args.epochs, args.reach) for name in trainers}
     order = soonest_first(results)
     header = ["activation", "training loss", "test accuracy", f"epochs to {args.reach:.0%}"]
     show(args, header, [[name, *cells(results[name])] for name in order])

@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     }
     signals = {name: fmean(signal(args, problem, model)) for name, model in models.items()}
     trainers = compare(args, problem, models)
-    results = {name: {"signal": signals[name]} | measured(trainers[name], args.epochs, args.reach) for name in models}
+    results = {name: {"signal": signals[name]} | measured(trainers[name], args.epochs, args.reach) for name in trainers}
     order = soonest_first(results)
     header = ["initializer", "signal", "training loss", "test accuracy", f"epochs to {args.reach:.0%}"]
     show(args, header, [[name, f"{signals[name]:.2g}", *cells(results[name])] for name in order])

@@ -163,7 +163,7 @@ def comparison_options(
     parser.add_argument("--epochs", type=positive, metavar="N", help="passes over the training data")
     parser.add_argument("--seeds", type=positive, default=3, metavar="N", help="runs of each, from --seed on")
     parser.add_argument("--reach", type=share, default=0.9, metavar="SHARE", help="test accuracy to be reached")
-    parser.set_defaults(**defaults)
+    parser.set_defaults(interrupted=False, **defaults)
     return parser
 
 
@@ -177,7 +177,10 @@ def share(text: str) -> float:
 def compare(
     args: argparse.Namespace, problem: Problem, models: Mapping[str, nn.Layer]
 ) -> dict[str, list[train.Trainer]]:
-    """Train each model from the same seeds; the trainers, whose histories end where a run diverged."""
+    """Train each model from the same seeds; the trainers, whose histories end where a run diverged.
+
+    After Ctrl-C those of the runs that are done, if there are any; `leave` then ends the script.
+    """
     runs = [(name, args.seed + number) for name in models for number in range(args.seeds)]
     trainers: dict[str, list[train.Trainer]] = {name: [] for name in models}
     for name, seed in bar(args, runs, "run"):
@@ -189,9 +192,15 @@ def compare(
             seed=seed,
             metrics=[train.Accuracy()],
         )
+        try:
+            fit(trainer, problem, args.epochs, args.batch_size)
+        except KeyboardInterrupt:
+            if not any(trainers.values()):
+                raise
+            args.interrupted = True
+            break
         trainers[name].append(trainer)
-        fit(trainer, problem, args.epochs, args.batch_size)
-    return trainers
+    return {name: done for name, done in trainers.items() if done}
 
 
 def fit(trainer: train.Trainer, problem: Problem, epochs: int, batch_size: int | None) -> bool:
@@ -251,9 +260,19 @@ def cells(result: Mapping[str, Any]) -> list[str]:
 def leave(
     args: argparse.Namespace, results: Mapping[str, Any], trainers: Mapping[str, Sequence[train.Trainer]]
 ) -> None:
-    """Write metrics.json and, of the runs that got through an epoch, the two pictures into --out."""
-    if args.out is None:
-        return
+    """Write metrics.json and, of the runs that got through an epoch, the two pictures into --out.
+
+    KeyboardInterrupt where `compare` was interrupted: what it had is then shown and written.
+    """
+    if args.out is not None:
+        write(args, results, trainers)
+    if args.interrupted:
+        raise KeyboardInterrupt
+
+
+def write(
+    args: argparse.Namespace, results: Mapping[str, Any], trainers: Mapping[str, Sequence[train.Trainer]]
+) -> None:
     given = {name: value for name, value in vars(args).items() if name not in ("out", "quiet", "names")}
     write_json(args.out / "metrics.json", {"options": given, "results": results})
     histories = {name: [trainer.history for trainer in trainers[name] if len(trainer.history)] for name in results}

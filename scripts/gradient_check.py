@@ -59,6 +59,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--reference", action="store_true", help="the numeric example 2-2-1, instead of all this")
     parser.set_defaults(loss="softmaxcrossentropy")
     args = parsed(parser, argv)
+    if args.reference and args.mistake is not None:
+        parser.error("--reference is one example as it is; leave out --mistake, or give --layers in its place")
     if len(args.layers) < 2:
         parser.error("--layers: give at least the numbers of inputs and of outputs")
     if args.mistake is not None and not 0 <= args.mistake < len(args.layers) - 2:

@@ -219,6 +219,7 @@ def test_help_says_what_one_will_see_and_has_an_example(name: str, capsys: pytes
         (["loss_landscape", "--reach", "0"], "argument --reach: 0 is not a finite number above 0"),
         (["gradient_check", "--layers", "4", "1"], "--layers: softmaxcrossentropy tells classes apart"),
         (["gradient_check", "--activation", "identity", "--mistake", "0"], "--mistake forgets the slope"),
+        (["gradient_check", "--reference", "--mistake", "0"], "leave out --mistake"),
         (["gradient_check", "--mistake", "1"], "--mistake 1: no such hidden layer (of 1, counted from 0)"),
     ],
 )
@@ -253,3 +254,24 @@ def test_ctrl_c_is_one_word(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and errors.strip() == "interrupted"
+
+
+def test_ctrl_c_shows_and_leaves_the_runs_that_are_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shared = import_module("experiment")
+    fit, done = shared.fit, []
+
+    def until_ctrl_c(*arguments: Any) -> bool:
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(fit(*arguments))
+        return done[-1]
+
+    monkeypatch.setattr(shared, "fit", until_ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        experiment("compare_activations", "relu", "tanh", "elu", "--seeds", "2", "--epochs", "5", out=tmp_path)
+    results = json.loads((tmp_path / "metrics.json").read_text())["results"]
+    assert {name: result["runs"] for name, result in results.items()} == {"relu": 2, "tanh": 1}
+    assert left(tmp_path) == {"metrics.json", "loss.png", "accuracy.png"}
+    assert "tanh" in (printed := capsys.readouterr().out) and "elu" not in printed.replace("relu", "")
