@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from .base import Array, Backend, BackendError, Status
-
-BLOCK = 24_576
-"""Elements a fused rule works on at a time: a block of each operand stays in the second-level cache."""
+from .blocks import Blocks
+from .compiled import Compiled
 
 
 def probe() -> Status:
@@ -71,21 +70,11 @@ class NumPyBackend(Backend):
 
     def fuse(self, rule: Callable[..., Any]) -> Callable[..., Any]:
         """Run the rule over blocks that fit the cache; the results of more than one are written in place."""
-        xp = self.xp
+        return Blocks(self.xp, rule)
 
-        def update(p: Array, g: Array, slots: tuple[Array, ...], coefficients: Any, vectors: tuple[Any, ...]) -> Any:
-            if p.shape[-1] <= BLOCK:
-                return rule(xp, p, g, slots, coefficients, vectors)
-            for start in range(0, p.shape[-1], BLOCK):
-                block = (..., slice(start, start + BLOCK))
-                old = tuple(slot[block] for slot in slots)
-                read = tuple(None if vector is None else vector[block] for vector in vectors)
-                p[block], new = rule(xp, p[block], g[block], old, coefficients, read)
-                for slot, value in zip(old, new, strict=True):
-                    slot[...] = value
-            return p, slots
-
-        return update
+    def compile(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+        """Record what the function does, and replay it; without donated arguments it is run as it is."""
+        return Compiled(function, donate) if donate else function
 
 
 create = NumPyBackend

@@ -1087,7 +1087,7 @@ def moments(xp: Any, p: Any, g: Any, slots: Any, coefficients: Any, vectors: Any
 
 
 RULES: dict[Any, int] = {descent: 0, heavy_ball: 1, moments: 2}
-BLOCK = importlib.import_module("mlp_xp.backends.on_numpy").BLOCK
+BLOCK = importlib.import_module("mlp_xp.backends.blocks").BLOCK
 SHAPES = [(1,), (7,), (BLOCK - 1,), (BLOCK,), (BLOCK + 1,), (2 * BLOCK,), (2 * BLOCK + 17,), (3, 5), (3, BLOCK + 5)]
 
 

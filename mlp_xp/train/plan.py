@@ -31,10 +31,11 @@ class Plan:
         self.rollback = Rollback(trainer, self)
 
     def ordered(self, epoch: int) -> tuple[Data, Data]:
-        """The data with the rows of each batch of an epoch; and the same for the last batch, which may be smaller."""
+        """The data with the rows of each full batch of an epoch; and the same for the last batch if it is smaller."""
         if self.steps == 1:
             return self.data, self.data  # the order of the rows makes no difference
-        trainer, rows, full = self.trainer, self.data.x.shape[0], (self.steps - 1) * self.batch
+        trainer, rows = self.trainer, self.data.x.shape[0]
+        full = rows - rows % self.batch
         order = random.permutation(trainer.seed, epoch, rows) if self.shuffle else random.identity(rows)
         shaped = order[:full].reshape(-1, self.batch), order[full:].reshape(1, -1)
         if not self._sparse:  # whose rows are looked up on the host
@@ -57,7 +58,8 @@ class Plan:
 
     def _batch(self, ordered: tuple[Data, Data], index: int) -> tuple[Data, int]:
         """Data with the batch of step `index`, and its number there; of sparse rows those of the batch alone."""
-        data, index = (ordered[1], 0) if index == self.steps - 1 else (ordered[0], index)
+        smaller = index == self.data.x.shape[0] // self.batch
+        data, index = (ordered[1], 0) if smaller else (ordered[0], index)
         return (dense_batch(self.trainer.backend, data, index), 0) if self._sparse else (data, index)
 
     def sample(self, count: int) -> Data:

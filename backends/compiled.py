@@ -1,0 +1,86 @@
+"""When a function is recorded, and which of its programs runs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .program import MISS, Arena, Program
+from .tape import Untraceable, leaves, record
+
+EAGER_CALLS = 0
+"""Calls of one signature before it is recorded: a recording costs about as much as ten of them."""
+LARGE = 1 << 18
+"""From so many bytes of donated arrays on it is recorded at once: such a call takes long, and more memory."""
+PROGRAMS = 8
+"""So many signatures are kept."""
+
+
+class Compiled:
+    """A pure function that is recorded, and from then on replayed, for each signature of its arguments.
+
+    Where it cannot be recorded, or does something else when it is recorded a second time, it runs as it is, and
+    `reason` says why.
+    """
+
+    def __init__(self, function: Callable[..., Any], donate: tuple[int, ...]) -> None:
+        self._function, self._donate = function, donate
+        self._found: dict[Any, int | Program] = {}
+        self._arena = Arena()
+        self._run: Callable[..., Any] = lambda *arguments: MISS
+        self.reason = ""
+
+    def __call__(self, *arguments: Any) -> Any:
+        result = self._run(*arguments)
+        return self._another(arguments) if result is MISS else result
+
+    def _another(self, arguments: tuple[Any, ...]) -> Any:
+        if self.reason:
+            return self._function(*arguments)
+        try:
+            key = signature(arguments)
+        except Untraceable as reason:
+            self.reason = str(reason)
+            return self._function(*arguments)
+        found = self._found.get(key, 0)
+        if isinstance(found, int):
+            if found < EAGER_CALLS and not self._large(arguments):
+                self._remember(key, found + 1)
+                return self._function(*arguments)
+            try:
+                found = self._compiled(arguments)
+            except Exception as reason:  # whatever a stand-in is not fit for, or the error of the function itself
+                self.reason = str(reason) if isinstance(reason, Untraceable) else f"{type(reason).__name__}: {reason}"
+                self._found.clear()
+                return self._function(*arguments)
+            self._remember(key, found)
+        arguments = found.bind(arguments)
+        self._run = found.run
+        return found.run(*arguments)
+
+    def _large(self, arguments: tuple[Any, ...]) -> bool:
+        donated = [leaf for index in self._donate for leaf in leaves(arguments[index])]
+        return sum(leaf.nbytes for leaf in donated if isinstance(leaf, np.ndarray)) > LARGE
+
+    def _compiled(self, arguments: tuple[Any, ...]) -> Program:
+        recording, again = (record(self._function, arguments, self._donate) for _ in range(2))
+        if not recording.same(again):
+            raise Untraceable("it does not do the same in every call: a layer or loss must be a pure function")
+        return Program(recording, arena=self._arena)
+
+    def _remember(self, key: Any, value: int | Program) -> None:
+        self._found.pop(key, None)
+        self._found[key] = value
+        while len(self._found) > PROGRAMS:
+            del self._found[next(iter(self._found))]
+
+
+def signature(tree: Any) -> Any:
+    """What a program depends on."""
+    if isinstance(tree, tuple | list):
+        return (type(tree), *map(signature, tree))
+    if isinstance(tree, np.ndarray | np.generic):
+        return tree.shape, tree.dtype
+    if not (tree is None or isinstance(tree, int | float | str)):
+        raise Untraceable(f"an argument is a {type(tree).__name__}")
+    return type(tree) if type(tree) in (int, float) else (type(tree), tree)
