@@ -14,6 +14,7 @@ from sklearn.datasets import load_iris
 from mlp_xp import backends, nn, optim, train
 from mlp_xp.optim.lbfgs import direction, remembered
 from mlp_xp.optim.line_search import Trial, strong_wolfe
+from mlp_xp.train import rollback
 
 rng = np.random.default_rng(2)
 
@@ -574,7 +575,7 @@ def test_nothing_is_copied_to_go_back_to(monkeypatch: pytest.MonkeyPatch) -> Non
             if trainer.epoch == 3:
                 trainer.parameters = {name: np.full_like(value, nan) for name, value in trainer.parameters.items()}
 
-    monkeypatch.setattr(train.Trainer, "copy_state", lambda trainer: pytest.fail("a copy"))
+    monkeypatch.setattr(rollback, "Kept", lambda trainer, slots: pytest.fail("a copy"))
     trainer = regression()
     with pytest.raises(train.Diverged, match=r"at step 4 \(epoch 4, batch 1 of 1\); the weights are those from before"):
         fit(trainer, callbacks=Spoil())

@@ -12,7 +12,7 @@ import pytest
 from helpers import assert_close
 
 from mlp_xp import backends, nn, optim, train
-from mlp_xp.train import checkpoint
+from mlp_xp.train import checkpoint, kept, rollback
 
 MODEL = nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Dropout(0.1), nn.Linear(16, 2))
 rng = np.random.default_rng(11)
@@ -513,18 +513,53 @@ def test_weights_that_no_longer_work_are_not_copied_to_go_back_to(backend: backe
 
 
 def test_there_is_one_copy_to_go_back_to_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    original, steps = train.Trainer.copy_state, []
+    original, made = rollback.Kept, []
 
-    def watched(trainer: train.Trainer) -> Any:
-        assert trainer._plan is not None and trainer._plan.rollback.good is None
-        steps.append(trainer.step)
-        return original(trainer)
+    def watched(trainer: train.Trainer, slots: bool) -> Any:
+        if trainer._plan is not None:
+            assert trainer._plan.rollback.good is None
+        made.append((trainer.step, slots))
+        return original(trainer, slots)
 
-    monkeypatch.setattr(train.Trainer, "copy_state", watched)
+    monkeypatch.setattr(rollback, "Kept", watched)
     trainer = train.Trainer(nn.Linear(1, 1), nn.MeanSquaredError(), optim.Adam(), backend="numpy")
     trainer.fit(np.ones((600, 1)), np.zeros(600), epochs=2, batch_size=1, progress=False)
     # At the start of the fit the slots can be made anew and only the parameters are kept.
-    assert steps == [512, 1112]  # the looks at 600 and 1200 come too soon for another
+    assert made == [(0, False), (512, True), (1112, True)]  # the looks at 600 and 1200 come too soon for another
+
+
+def no_room(**_: Any) -> Any:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_a_large_copy_lies_in_a_file_where_there_is_room(
+    monkeypatch: pytest.MonkeyPatch, backend: backends.Backend, room: bool
+) -> None:
+    def new() -> train.Trainer:
+        model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm(3), nn.Linear(3, 1))
+        trainer = train.Trainer(model, nn.MeanSquaredError(), optim.Adam(), backend=backend)
+        trainer.fit(np.eye(2), np.ones(2), epochs=3, progress=False)
+        return trainer
+
+    trainer, expected = new(), new().copy_state()
+    monkeypatch.setattr(kept, "IN_MEMORY", 0)
+    if not room:
+        monkeypatch.setattr(kept.tempfile, "TemporaryFile", no_room)
+    with backend.scope():
+        copy = kept.Kept(trainer, slots=True)
+    assert (copy._file is not None, bool(copy._arrays)) == (room, not room)
+    trainer.fit(np.eye(2), np.ones(2), epochs=3, progress=False)
+    host = backend.to_host
+    with backend.scope():
+        for _ in range(2):  # it can be gone back to more than once
+            state = copy.state()
+            for one, other in zip(
+                (state.flat, state.buffers, *state.slots),
+                (expected.flat, expected.buffers, *expected.slots),
+                strict=True,
+            ):
+                np.testing.assert_array_equal(host(one), host(other))
 
 
 def test_parameters_put_in_that_do_not_work_are_not_called_good() -> None:

@@ -4,7 +4,8 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from .inputs import finite
-from .step import State, Totals, untouched
+from .kept import Kept
+from .step import Totals, untouched
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -43,11 +44,10 @@ class Rollback:
         self.step, self.good = trainer.step, None  # the copy before is let go of before another is made
         if trainer.optimizer.full_batch:
             return
-        if trainer.began == trainer.step and untouched(trainer.backend.xp, trainer.optimizer, trainer.state):
-            flat, _, buffers, _ = trainer.state
-            self.good = State(trainer._copy(flat), (), trainer._copy(buffers), Totals())  # its slots can be made anew
-        else:
-            self.good = trainer.copy_state()
+        # Slots that are as the optimizer starts them can be made anew.
+        fresh = trainer.began == trainer.step and untouched(trainer.backend.xp, trainer.optimizer, trainer.state)
+        with trainer.backend.scope():
+            self.good = Kept(trainer, slots=not fresh)
 
     def look(self) -> None:
         """Fetch the loss of the epoch so far; raise Diverged if it is not finite (NaN stays in a sum)."""
@@ -80,9 +80,9 @@ class Rollback:
         return all(finite(self.trainer.backend.xp, each) for each in (state.flat, state.buffers) if each is not None)
 
     def _restore(self) -> None:
-        trainer, state = self.trainer, self.good
-        if state is not None:
-            trainer.step = self.step
+        trainer = self.trainer
+        if self.good is not None:
+            trainer.step, state = self.step, self.good.state()
             slots = state.slots or trainer.optimizer.start(trainer.backend.xp, state.flat)
             trainer.restore_state(state._replace(slots=slots))
         trainer.state = trainer.state._replace(totals=trainer._zero())
