@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .program import MISS, Program
-from .tape import Array, Untraceable, Value, record
+from .tape import Array, Value, record
 
 BLOCK = 24_576
 """Elements that a rule works on at a time: a block of each operand stays in the second-level cache."""
@@ -21,8 +21,8 @@ class Blocks:
         if p.shape[-1] <= BLOCK:
             return self._rule(self._xp, p, g, slots, coefficients, vectors)
         if isinstance(p, Value):
-            p, *slots = p.tape.overwrite(self._in_place, (p, *slots), (g, coefficients, vectors))
-            return p, tuple(slots)
+            p, *new = p.tape.overwrite(self._in_place, (p, *slots), (g, coefficients, vectors))
+            return p, tuple(new)
         self._in_place(p, *slots, g, coefficients, vectors)
         return p, slots
 
@@ -52,5 +52,5 @@ class Blocks:
     def _compiled(self, block: tuple[Any, ...]) -> Program | None:
         try:
             return Program(record(lambda *arguments: self._rule(self._xp, *arguments), block, (0, 2)), bound=False)
-        except Untraceable:
+        except Exception:  # whatever a stand-in is not fit for; an error of the rule itself shows when it is run
             return None

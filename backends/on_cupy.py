@@ -1,11 +1,13 @@
 """CuPy, on a CUDA (or ROCm) GPU."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
 from .base import Array, Backend, BackendError, Status, load
+from .cuda_kernel import FusedRule
 
 INSTALL = (
     'pip install "cupy-cuda13x[ctk]" (driver 580 or newer), "cupy-cuda12x[ctk]" (driver 525 or newer), '
@@ -126,6 +128,10 @@ class CuPyBackend(Backend):
     def scope(self) -> AbstractContextManager[Any]:
         # An object of its own each time: one that threads share would mix up what they were on before.
         return self._cupy.cuda.Device(self.device.id)
+
+    def fuse(self, rule: Callable[..., Any]) -> Callable[..., Any]:
+        """Run the rule as one kernel over the whole vector, in place."""
+        return FusedRule(self.xp, rule, self._cupy.RawKernel)
 
     def synchronize(self) -> None:
         with self.scope():

@@ -12,14 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from .tape import ARITHMETIC, Array, Call, Number, Recorded, Recording, Untraceable, Value, item, leaves, mapped
+from .tape import Array, Call, Number, Recorded, Recording, Untraceable, Value, item, leaves, mapped
 
 ALIGNMENT = 64
 """Bytes: a line of the cache, and the widest vector register."""
 MISS: Any = object()
 """What a program gives for arguments that it was not made for."""
-SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**", "bitwise_xor": "^"}
-OPERATORS = {function: SIGNS.get(ufunc.__name__, "-") for ufunc, function in ARITHMETIC.items()}
 WRITES = ("elementwise", "product", "reduction", "conversion", "gather", "join")
 """The kinds of calls that can be told where to write."""
 
@@ -115,7 +113,7 @@ class Program:
             shape = np.shape(part.example if isinstance(part, Recorded) else part)
             stop = start + (int(np.prod(shape)) if axis is None else shape[axis])
             place = (*[slice(None)] * (0 if flat else axis % whole.example.ndim), slice(start, stop))
-            there = flat and isinstance(part, Value) and self._can_move(part, whole)
+            there = bool(flat) and isinstance(part, Value) and self._can_move(part, whole)
             if there:
                 self._memory[part].inside = memory, start * whole.example.itemsize
                 memory.owner = self._memory[part].owner = "kept"
@@ -217,8 +215,7 @@ class Program:
             self._names.setdefault(result, f"v{result.number}")
         name = self._names[call.results[0]]
         if call.kind == "number":
-            sign = OPERATORS[call.function]
-            yield f"{name} = {sign}{words[0]}" if len(words) == 1 else f"{name} = {words[0]} {sign} {words[1]}"
+            yield f"{name} = {call.infix(words)}"
         elif call.kind == "view" and call.arguments[0] in self._fixed and len(list(call.sources)) == 1:
             self._fixed.add(call.results[0])
             self._views.append(call)

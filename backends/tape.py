@@ -27,8 +27,13 @@ class Call:
     """How it gives its result, see `Tape`."""
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
-    results: tuple["Recorded", ...]
+    results: tuple[Any, ...]
     options: tuple[Any, ...] = ()
+
+    def infix(self, words: list[str]) -> str:
+        """A call of the kind "number" as Python writes it, and C++ but for powers."""
+        sign = SIGNS[self.function]
+        return f"({sign}{words[0]})" if len(words) == 1 else f"({words[0]} {sign} {words[1]})"
 
     @property
     def sources(self) -> Iterator["Recorded"]:
@@ -77,7 +82,7 @@ class Tape:
         return results
 
 
-ARITHMETIC = {
+ARITHMETIC: dict[np.ufunc, Callable[..., Any]] = {
     np.add: operator.add,
     np.subtract: operator.sub,
     np.multiply: operator.mul,
@@ -85,6 +90,15 @@ ARITHMETIC = {
     np.power: operator.pow,
     np.negative: operator.neg,
     np.bitwise_xor: operator.xor,
+}
+SIGNS: dict[Callable[..., Any], str] = {
+    operator.add: "+",
+    operator.sub: "-",
+    operator.mul: "*",
+    operator.truediv: "/",
+    operator.neg: "-",
+    operator.pow: "**",
+    operator.xor: "^",
 }
 
 
@@ -288,7 +302,8 @@ def record(function: Callable[..., Any], arguments: tuple[Any, ...], donate: tup
     for index, tree in enumerate(arguments):
         donated = index in donate
         stand_ins.append(mapped(tree, stand_in))
-    outcome = function(*stand_ins)
+    with np.errstate(all="ignore"):  # stand-ins are zeros
+        outcome = function(*stand_ins)
     wanted = set(recorded_in(outcome))
     calls = []
     for call in reversed(tape.calls):  # those on which the outcome depends

@@ -98,7 +98,7 @@ def pytest_report_header() -> list[str]:
 
 def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest-xdist's workers ignore Ctrl-C, which tests send
-    known = {"numpy", "strict", "strict:device1", "torch", "jax", "cupy", "torch:cuda", "jax:gpu"}
+    known = {"numpy", "strict", "strict:device1", "torch", "jax", "cupy", "torch:cuda", "jax:gpu", "nvrtc"}
     REQUIRED.update(word for word in config.getoption("--require-backends").split(",") if word)
     if REQUIRED - known:
         unknown, words = ", ".join(sorted(REQUIRED - known)), ", ".join(sorted(known))
