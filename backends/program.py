@@ -104,7 +104,7 @@ class Program:
             if value in self._memory:
                 self._memory[value].last = index
 
-    def _join(self, call: Call) -> Iterator[tuple[slice, Any, bool]]:
+    def _join(self, call: Call) -> Iterator[tuple[Any, Any, bool]]:
         """Each part of a joined array with its place, and whether it is computed there."""
         (axis,), (whole,) = call.options, call.results
         memory, start = self._memory[whole], 0
