@@ -77,7 +77,8 @@ def _report(arguments: argparse.Namespace) -> int:
     try:
         from mlp_xp.viz.report import write_report
 
-        print(write_report(arguments.runs, arguments.out))
+        path = write_report(arguments.runs, arguments.out)
+        print(os.fsencode(path).decode(errors="replace"))  # a name of a folder may be no UTF-8
     except (ImportError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

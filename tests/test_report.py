@@ -1,6 +1,7 @@
 """The report: one file that says and draws what is in run folders, and says what is not."""
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -15,16 +16,20 @@ import numpy as np
 import pytest
 import runs
 
-from mlp_xp import cli, train
+from mlp_xp import cli, data, nn, optim, train
 
 pytest.importorskip("plotly")
 pytest.importorskip("jinja2")
 
+from safetensors.numpy import load_file, save_file
 from sklearn import metrics as oracle
 
 from mlp_xp.viz import style
-from mlp_xp.viz.report import health, read, read_all, words, write_report
+from mlp_xp.viz.report import decisions, findings, health, read, read_all, sections, words, write_report
+from mlp_xp.viz.report import run as run_module
 from mlp_xp.viz.report.run import Run
+from mlp_xp.viz.report.settings import settings
+from mlp_xp.viz.report.thresholds import thresholds
 
 VOID = {"meta", "link", "input", "br", "img", "hr"}
 
@@ -202,6 +207,9 @@ def test_words_in_folders_and_files_are_never_taken_for_tags(tmp_path: Path) -> 
     ):
         assert page.text("h1").startswith(evil)
         assert not page.all("img") and not page.all("b")
+        plots = [json.loads(script.text or "") for script in page.all("script[@data-of]")]
+        names = [trace.get("name", "") for plot in plots for trace in plot["data"]]
+        assert any("&lt;" in name for name in names) and not any("<" in name for name in names)  # nor by plotly
         assert len(page.all("script")) == len(page.all("div[@class='plot']")) + 3
 
 
@@ -224,7 +232,7 @@ def test_the_summary_has_the_numbers_of_the_history(folder: Path, page: Page) ->
 
 def test_the_curves_are_those_of_the_history(folder: Path, page: Page) -> None:
     run = read(folder / "spiral")
-    training, validation, star = page.plot("curve-accuracy")["data"]
+    training, validation, star = page.plot("curve-1")["data"]
     assert training["x"] == validation["x"] == run.history["epoch"]
     np.testing.assert_allclose(training["y"], run.history["accuracy"], rtol=1e-6)
     np.testing.assert_allclose(validation["y"], run.history["val_accuracy"], rtol=1e-6)
@@ -242,7 +250,8 @@ def test_the_confusion_matrix_counts_the_test_outputs(folder: Path, page: Page) 
         [f"{count}{100 * share:.0f} %" for count, share in zip(*each, strict=True)]
         for each in zip(counts, shares, strict=True)
     ]
-    assert all(td.get("class") == "right" for td in page.all("table[@class='confusion']//td[@class]"))
+    marks = [[td.get("class") for td in row.iter("td")] for row in page.all("table[@class='confusion']/tbody/tr")]
+    assert marks == [["right" if i == j else None for j in range(3)] for i in range(3)]
     _, *rows = page.table("Scores of each class")
     expected = oracle.precision_recall_fscore_support(results["test_target"], results["test_outputs"].argmax(1))
     np.testing.assert_allclose(
@@ -252,8 +261,6 @@ def test_the_confusion_matrix_counts_the_test_outputs(folder: Path, page: Page) 
 
 @pytest.mark.parametrize("name", ["tumours", "xor"])
 def test_two_classes_have_roc_and_precision_recall_as_scikit_learn_has_them(folder: Path, name: str) -> None:
-    from mlp_xp.viz.report.thresholds import thresholds
-
     run = read(folder / name)
     found, y, target = (
         thresholds(run),
@@ -281,14 +288,10 @@ def test_two_classes_have_roc_and_precision_recall_as_scikit_learn_has_them(fold
     ],
 )
 def test_classes_are_called_as_the_data_says(given: Any, called: list[str]) -> None:
-    from mlp_xp.viz.report.decisions import names
-
-    assert names(Run(Path(), "", about={"data": {"classes": given}}), 2) == called
+    assert decisions.names(Run(Path(), "", about={"data": {"classes": given}}), 2) == called
 
 
 def test_ties_of_scores_become_alarms_together() -> None:
-    from mlp_xp.viz.report.thresholds import thresholds
-
     rng = np.random.default_rng(0)
     target = rng.integers(0, 2, 200)
     score = np.round(rng.normal(size=200) + target, 1)
@@ -349,6 +352,175 @@ def test_the_table_of_epochs_has_the_first_the_last_and_the_best(tmp_path: Path,
     assert shown[0] == "1" and "77 (best)" in shown and shown[-1] == "100" and len(shown) == 25
 
 
+# ---- what decides ----
+
+
+def finished(folder: Path, units: int, loss: nn.Loss, X: Any, y: Any, *last: nn.Layer, **more: Any) -> train.Trainer:
+    """A run of a small net, tested on what it was trained on."""
+    model = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, units), *last)
+    trainer = train.Trainer(model, loss, optim.Adam(0.03), backend="numpy")
+    trainer.fit(X, y, epochs=20, batch_size=None, progress=False)
+    train.save_run(folder, trainer, **({"training": (X, y), "test": (X, y)} | more))
+    return trainer
+
+
+def two_classes() -> tuple[Any, Any]:
+    X, y, *_ = data.spiral(classes=2)
+    return X, y
+
+
+@pytest.mark.parametrize("signs", [False, True])
+def test_the_hinge_loss_decides_above_0(tmp_path: Path, signs: bool) -> None:
+    X, y = two_classes()
+    trainer = finished(tmp_path, 1, nn.Hinge(), X, 2 * y - 1 if signs else y)
+    page = report(tmp_path, out=tmp_path / "report.html")
+    counts = oracle.confusion_matrix(y, trainer.predict(X)[:, 0] > 0)
+    cells = [[text(cell) for cell in row.iter("td")] for row in page.all("table[@class='confusion']/tbody/tr")]
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    assert cells == [
+        [f"{count}{100 * share:.0f} %" for count, share in zip(*each, strict=True)]
+        for each in zip(counts, shares, strict=True)
+    ]
+    area = oracle.roc_auc_score(y, trainer.predict(X)[:, 0])
+    found = thresholds(read(tmp_path))
+    assert found is not None and found.area == pytest.approx(area, rel=1e-12) and page.plot("roc-0")
+    assert page.plot("plane-0")["data"]
+
+
+def test_one_output_decides_as_the_model_says_or_not_at_all(tmp_path: Path) -> None:
+    X, y = two_classes()
+    trainer = finished(tmp_path, 1, nn.MeanSquaredError(), X, y, nn.Sigmoid())
+    found = decisions.confusion(read(tmp_path))
+    assert found is not None and found.accuracy == np.mean((trainer.predict(X)[:, 0] > 0.5) == y) < 1
+    for damage in (lambda path: path.write_bytes(b"{"), Path.unlink):
+        damage(tmp_path / "model.safetensors")
+        page = report(tmp_path, out=tmp_path / "report.html")
+        assert not page.all("section[@id='decisions']")
+        assert "without the model nobody knows above which output" in page.text("div[@class='problems']")
+
+
+def test_outputs_that_are_no_numbers_are_no_decisions(copy: Path) -> None:
+    results = load_file(copy / "results.safetensors")
+    results["test_outputs"][3:5] = np.nan
+    save_file(results, copy / "results.safetensors")
+    page = report(copy, out=copy / "report.html")
+    assert not page.all("section[@id='decisions']")
+    said = "the decisions on the test data cannot be shown: the outputs for 2 of 300 rows are NaN or infinite"
+    assert said in page.text("div[@class='problems']")
+
+
+def test_validation_data_is_called_so(folder: Path, tmp_path: Path) -> None:
+    X, y = two_classes()
+    sets: dict[str, Any] = {"test": None, "validation": (X, y), "metrics": {"val_loss": 0.5, "val_accuracy": 0.75}}
+    finished(tmp_path / "run", 2, nn.SoftmaxCrossEntropy(), X, y, **sets)
+    page = report(tmp_path / "run", out=tmp_path / "report.html")
+    assert page.table("Confusion matrix of the validation data")
+    assert page.table("Scores of each class on the validation data")
+    assert "test data" not in page.text("main")
+    both = report(folder / "xor", tmp_path / "run", out=tmp_path / "both.html")
+    assert "Decisions on the test and validation data" in map(text, both.all("h2"))
+    (tmp_path / "run" / "results.safetensors").unlink()
+    assert read(tmp_path / "run").part == "validation"
+
+
+def test_regression_has_no_plane_and_no_advice_for_one(tmp_path: Path) -> None:
+    X, _ = two_classes()
+    metrics = [train.R2(), train.MAE()]
+    recorder = train.Recorder()
+    trainer = train.Trainer(nn.Linear(2, 1), nn.MeanSquaredError(), optim.Adam(), backend="numpy", metrics=metrics)
+    trainer.fit(X, X[:, 0] * 2.5, epochs=2, callbacks=[recorder], progress=False)
+    tested = {f"test_{name}": value for name, value in trainer.evaluate(X, X[:, 0] * 2.5).items()}
+    sets: dict[str, Any] = {"training": (X, X[:, 0] * 2.5), "test": (X, X[:, 0] * 2.5)}
+    train.save_run(tmp_path, trainer, recording=recorder.recording, metrics=tested, **sets)
+    page = report(tmp_path, out=tmp_path / "report.html")
+    ids = [section.get("id") for section in page.all("section")]
+    assert ids == ["summary", "curves", "layers", "settings", "epochs"]
+    assert not page.all("div[@class='problems']")
+    tiles = [text(dt) for dt in page.all("dl[@class='tiles']//dt")]
+    assert tiles[:2] == ["Test R2", "Test loss"]
+
+
+def test_of_many_rows_the_plane_says_how_many_are_drawn(tmp_path: Path) -> None:
+    X = np.random.default_rng(0).normal(size=(3000, 2))
+    finished(tmp_path, 2, nn.SoftmaxCrossEntropy(), X, np.arange(3000) // 1500)
+    page = report(tmp_path, out=tmp_path / "report.html")
+    assert "the marks are 1,500 of the 3,000 rows of the training data." in page.text("*[@id='plane-0-words']")
+
+
+def test_many_classes_have_no_table_of_each_against_each(tmp_path: Path) -> None:
+    history(loss=[2.0, 1.0]).save_csv(tmp_path / "history.csv")
+    counts = np.diag(np.full(60, 100))
+    counts[range(20), range(1, 21)] = range(1, 21)
+    (tmp_path / "metrics.json").write_text(json.dumps({"confusion_matrix": counts.tolist()}))
+    page = report(tmp_path, out=tmp_path / "report.html")
+    captions = [text(caption) for caption in page.all("caption")]
+    assert not [caption for caption in captions if caption.startswith("Confusion matrix")]
+    assert "60 classes are too many for a table" in page.text("section[@id='decisions']")
+    _, *rows = page.table("Most frequent errors")
+    assert rows == [[f"class {i}", f"class {i + 1}", f"{i + 1}"] for i in range(19, 9, -1)]
+    assert len(page.table("Scores of each class")) == 61
+
+
+# ---- words ----
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (9999.4, "9999"),
+        (9999.6, "10,000"),
+        (-9999.6, "-10,000"),
+        (123456.7, "123,457"),
+        (1e15, "1e+15"),
+        (0.00012344, "0.0001234"),
+        (10**400, str(10**400)),
+        (float("inf"), "infinite"),
+        (float("nan"), "NaN"),
+        (None, "–"),
+        (1234567, "1,234,567"),
+    ],
+)
+def test_a_number_has_four_digits_as_it_is_read(value: Any, said: str) -> None:
+    assert words.number(value) == said
+
+
+def test_a_rate_that_rises_and_falls_is_told_with_its_peak(tmp_path: Path) -> None:
+    history(loss=[4.0, 3.0, 2.0, 1.0], learning_rate=[1e-4, 1e-2, 1e-3, 1e-6]).save_csv(tmp_path / "history.csv")
+    page = report(tmp_path, out=tmp_path / "report.html")
+    assert page.text("*[@id='curve-1-words']") == "0.0001 to 1e-06, the highest 0.01 in epoch 2."
+    assert [page.plot(f"curve-{i}")["kind"] for i in range(2)] == ["metric", "rate"]
+
+
+def test_a_metric_may_have_any_name(tmp_path: Path) -> None:
+    names = ['at "5"', "top 5-head", "<b>&", "learning rate"]
+    history(**{name: [1.0, 2.0] for name in [*names, "loss"]}).save_csv(tmp_path / "history.csv")
+    page = report(tmp_path, out=tmp_path / "report.html")
+    titles = {div.get("id"): page.text(f"*[@id='{div.get('id')}-head']") for div in page.all("div[@class='plot']")}
+    expected = ["Loss", 'At "5"', "Top 5-head", "<b>&", "Learning rate"]
+    assert titles == {f"curve-{i}": name for i, name in enumerate(expected)}
+    assert page.plot("curve-3")["layout"]["yaxis"]["title"]["text"] == "&lt;b>&amp;"  # plotly takes tags for orders
+
+
+def test_a_run_of_one_epoch_is_drawn_as_points(tmp_path: Path) -> None:
+    history(loss=[2.0], val_loss=[3.0]).save_csv(tmp_path / "history.csv")
+    page = report(tmp_path, out=tmp_path / "report.html")
+    assert [(trace["mode"], trace["y"]) for trace in page.plot("curve-0")["data"]] == [
+        ("lines+markers", [2.0]),
+        ("lines+markers", [3.0]),
+    ]
+    assert page.text("*[@id='curve-0-words']") == "2 in training; 3 in validation."
+    assert page.table("1 epoch.") == [["epoch", "loss", "validation loss"], ["1", "2", "3"]]
+
+
+def test_a_long_history_is_looked_through_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[Any] = []
+    real = run_module.numbers
+    monkeypatch.setattr(run_module, "numbers", lambda record: looked.append(record) or real(record))
+    history(loss=EASY, accuracy=EASY, val_loss=EASY).save_csv(tmp_path / "history.csv")
+    report(tmp_path, out=tmp_path / "report.html")
+    assert len(looked) == len(EASY)
+
+
 # ---- what there is to notice ----
 
 
@@ -373,8 +545,17 @@ EASY = [1 / epoch for epoch in range(1, 101)]
             "Diverged: the loss became NaN or infinite at step 7.",
         ),
         (run_of(history(loss=EASY), stopped_early="interrupted"), "note", "Ended before its time: interrupted."),
-        (run_of(history(loss=EASY), best_epoch=90), "note", "Early stopping: epoch 90 of 100 was the best."),
-        (run_of(history(loss=[1.1, 1.099, 1.098, 1.0985])), "warning", "hardly fallen, from 1.1 to no less than 1.098"),
+        (
+            run_of(history(loss=[1.0, float("nan"), 0.5, float("inf"), 0.4])),
+            "warning",
+            "Diverged: the loss is NaN or infinite in epoch 2 and 1 later epoch.",
+        ),
+        (run_of(history(loss=EASY), best_epoch=90), "note", "The weights are those of epoch 90 of 100, the best."),
+        (
+            run_of(history(loss=[0.05, 0.0498, 0.0497, 0.04975])),
+            "note",
+            "loss has hardly fallen after the first epoch, from 0.05 to no less than 0.0497 (by less than 1%).",
+        ),
         (run_of(history(loss=[1.0, 0.1, 0.5])), "note", "ended at 0.5, above its best of 0.1 in epoch 2"),
         (
             run_of(history(loss=[1.0, 0.5, 0.25], val_loss=[1.0, 0.4, 0.5])),
@@ -389,13 +570,19 @@ EASY = [1 / epoch for epoch in range(1, 101)]
     ],
 )
 def test_a_course_that_is_not_as_it_should_be_is_noticed(run: Run, level: str, said: str) -> None:
-    assert [finding.level for finding in words.findings(run) if said in finding.text] == [level]
+    assert [finding.level for finding in findings.findings(run) if said in finding.text] == [level]
+
+
+@pytest.mark.parametrize("lost", [float("inf"), float("nan")])
+def test_a_training_loss_that_is_lost_is_not_taken_for_one_that_falls(lost: float) -> None:
+    (found,) = findings.findings(run_of(history(loss=[1.0, 0.5, lost], val_loss=[1.0, 0.4, 0.6])))
+    assert found.text.startswith("Diverged")
 
 
 def test_nothing_is_noticed_in_a_good_course() -> None:
     flat = [0.1 + 0.9**epoch for epoch in range(100)]
-    assert words.findings(run_of(history(loss=flat, val_loss=[1.02 * loss for loss in flat]))) == []
-    assert words.findings(run_of(train.History())) == words.findings(run_of(history(loss=[0.1]))) == []
+    assert findings.findings(run_of(history(loss=flat, val_loss=[1.02 * loss for loss in flat]))) == []
+    assert findings.findings(run_of(train.History())) == findings.findings(run_of(history(loss=[0.1]))) == []
 
 
 def recording(**course: Callable[[float], float]) -> train.Recording:
@@ -438,6 +625,16 @@ def recording(**course: Callable[[float], float]) -> train.Recording:
             "Gradients explode on their way back: at layer 0 they are 10,000 times",
         ),
         (recording(first=lambda t: 0.0), "warning", "No gradient reaches layer 0"),
+        (
+            recording(first=lambda t: 0.0, last=lambda t: 0.0),
+            "warning",
+            "The gradient at layer 2, the last with weights, is 0 in all records",
+        ),
+        (
+            recording(first=lambda t: 1 - t, last=lambda t: 1 - t),
+            "warning",
+            "The gradient at layer 2, the last with weights, is 0 at the end",
+        ),
         (recording(size=lambda t: 0.5 + 6 * t), "note", "mean |W| is 13 times its start in layer 2 (Linear(8, 3))"),
     ],
 )
@@ -446,10 +643,28 @@ def test_the_health_of_the_layers_is_said_in_words(seen: train.Recording, level:
     assert len(found) == 1 and found[0].level == level and said in found[0].text
 
 
-def test_a_layer_that_nothing_is_known_of_is_no_error() -> None:
-    nothing = recording(**dict.fromkeys(("first", "last", "dead", "size"), lambda t: float("nan")))
-    assert [finding.level for finding in health.findings(nothing)] == ["good"]
+@pytest.mark.parametrize("unknown", [("first", "last", "dead", "size"), ("first", "last"), ("dead",), ("size",)])
+def test_a_layer_that_nothing_is_known_of_is_not_called_good(unknown: tuple[str, ...]) -> None:
+    seen = recording(**dict.fromkeys(unknown, lambda t: float("nan") if t else 0.5))
+    assert health.findings(seen) == [] and "not known" in {row.words for row in health.layers(seen)}
     assert health.findings(train.Recording()) == health.layers(train.Recording()) == []
+
+
+def test_a_layer_without_a_gradient_is_not_called_usual() -> None:
+    assert [row.words for row in health.layers(recording(first=lambda t: 0.0))] == ["no gradient"] * 2 + [
+        "nothing unusual"
+    ]
+
+
+def test_a_model_of_one_layer_has_a_layer_without_a_name(tmp_path: Path) -> None:
+    X, y = data.xor()
+    trainer = train.Trainer(nn.Linear(2, 1), nn.SigmoidBinaryCrossEntropy(), optim.Adam(0.05), backend="numpy")
+    recorder = train.Recorder()
+    trainer.fit(X, y + 0, epochs=3, callbacks=[recorder], progress=False)
+    train.save_run(tmp_path, trainer, recording=recorder.recording)
+    assert [finding.level for finding in health.findings(recorder.recording)] == ["good"]
+    words = report(tmp_path, out=tmp_path / "r.html").text("*[@id='layers-0-gradient-words']")
+    assert words.endswith(" in the layer.") and words.count(" to ") == 1
 
 
 # ---- several runs ----
@@ -463,7 +678,7 @@ def test_runs_are_compared_where_they_have_the_same(compared: Page) -> None:
     assert "★" not in cells["slow"]["Test loss"] and cells["tumours"]["Test loss"] == "–"
     assert cells["tumours"]["Best validation accuracy"] == cells["xor"]["Best validation loss"] == "–"
     assert [cells[name]["Epochs"] for name in cells] == ["30", "10", "4", "100"]
-    curve = compared.plot("curve-accuracy")
+    curve = compared.plot("curve-1")
     names = [trace["name"] for trace in curve["data"] if trace["mode"] != "markers"]
     assert names == [
         "spiral, training",
@@ -472,7 +687,7 @@ def test_runs_are_compared_where_they_have_the_same(compared: Page) -> None:
         "slow, validation",
         "tumours, training",
     ]
-    assert "Not measured in xor." in compared.text("*[@id='curve-accuracy-words']")
+    assert "Not measured in xor." in compared.text("*[@id='curve-1-words']")
     symbols = {trace["name"]: trace["marker"]["symbol"] for trace in curve["data"]}
     assert len({symbols[f"{name}, training"] for name in ("spiral", "slow", "tumours")}) == 3
 
@@ -481,6 +696,18 @@ def test_what_differs_between_settings_is_marked(compared: Page) -> None:
     rows = {row[0]: row[1:] for row in compared.table("Configuration.")}
     assert rows["≠ optimizer (differs)"] == ["Adam(lr=0.05)", "Adam()", "Adam(lr=0.003)", "Adam(lr=0.05)"]
     assert rows["dtype"] == ["float32"] * 4
+
+
+def test_settings_that_differ_beyond_the_digits_shown_are_told_apart() -> None:
+    def told(*values: Any) -> tuple[list[str], bool]:
+        ((_, rows),) = settings([Run(Path(), "", about={"configuration": {"l2": value}}) for value in values])
+        return rows[0].values, rows[0].differs
+
+    assert told(0.00012344, 0.00012341) == (["0.00012344", "0.00012341"], True)
+    assert told(0.00012344, 0.00012344) == (["0.0001234", "0.0001234"], False)
+    assert told(1, 1.0) == (["1", "1"], False)
+    assert told([0.00012344, None], [0.00012341, None]) == (["0.00012344 and –", "0.00012341 and –"], True)
+    assert told("", {}) == (["–", "–"], False)
 
 
 def test_runs_of_one_name_are_told_apart_and_a_run_given_twice_is_one(
@@ -496,15 +723,16 @@ def test_runs_of_one_name_are_told_apart_and_a_run_given_twice_is_one(
 # ---- what is missing or damaged ----
 
 
-PARTS = {
-    "run.json": "settings",
-    "history.csv": "curves",
-    "metrics.json": "summary",
-    "model.safetensors": "boundary",
-    "results.safetensors": "decisions",
-    "recording.json": "layers",
-    "snapshots.safetensors": "boundary",
+PARTS: dict[str, set[str]] = {
+    "run.json": set(),
+    "history.csv": set(),  # the model has it too
+    "metrics.json": set(),
+    "model.safetensors": {"boundary"},
+    "results.safetensors": {"boundary", "decisions"},
+    "recording.json": {"layers"},
+    "snapshots.safetensors": set(),
 }
+"""The files of a run, and the parts of the page that there cannot be without them."""
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00{[", b'{"a": [1, 2'], ids=["binary", "cut"])
@@ -513,10 +741,13 @@ def test_a_damaged_file_is_named_and_the_rest_is_shown(copy: Path, name: str, co
     (copy / name).write_bytes(content)
     page = report(copy, out=copy / "report.html")
     assert name in page.text("div[@class='problems']")
-    there = {section.get("id") for section in page.all("section")}
-    assert there >= set(PARTS.values()) - {PARTS[name]} - (
-        {"boundary"} if "results" in name or "rec" in name else set()
-    )
+    whole = {"summary", "curves", "decisions", "boundary", "layers", "settings", "epochs"}  # nothing is missing
+    assert {section.get("id") for section in page.all("section")} == whole - PARTS[name]
+    # What stands for what the file does not tell any more.
+    assert (page.text("h1") == "spiral") == (name == "run.json")
+    assert ("On the test data" in page.text("section[@id='summary']")) == (name != "metrics.json")
+    still = {"recording.json", "snapshots.safetensors"} | {each for each in PARTS if "boundary" in PARTS[each]}
+    assert len(page.all("div[@class='player']")) == (name not in still)
 
 
 @pytest.mark.parametrize(
@@ -529,6 +760,12 @@ def test_a_damaged_file_is_named_and_the_rest_is_shown(copy: Path, name: str, co
         ("run.json", {"configuration": {"steps": "many", "parameters": None, "model": {}}, "data": {"classes": [1]}}),
         ("metrics.json", {"test_loss": "low", "confusion_matrix": [[1, 2], [3]], "best_epoch": [], "seconds": "x"}),
         ("metrics.json", {"confusion_matrix": [[0, 0], [0, 0]], "stopped_early": 3, "test_accuracy": None}),
+        ("metrics.json", {"confusion_matrix": [[0.9, 0.1], [0.2, 0.8]]}),
+        ("metrics.json", {"confusion_matrix": [[1e300, 0], [0, 1e300]]}),
+        (
+            "run.json",
+            {"configuration": {"seed": 10**400}, "environment": {"backend": "numpy", "device": None}, "data": {}},
+        ),
         ("recording.json", {"format": "mlp_xp recording 1", "records": [{"step": 0}]}),
         ("recording.json", {"format": "something else", "records": []}),
     ],
@@ -539,6 +776,32 @@ def test_json_of_another_kind_is_no_traceback(copy: Path, name: str, content: di
     assert len(page.all("section")) >= 6
     if "confusion_matrix" in content:
         assert "confusion_matrix is no square of counts" in page.text("div[@class='problems']")
+        assert len(page.table("Confusion matrix of the test data")) == 4  # of the outputs
+    if "seed" in content.get("configuration", {}):
+        assert str(10**400) in page.text("section[@id='settings']")
+        assert page.text("p[@class='subtitle']") == "spiral · numpy"
+
+
+def test_what_cannot_be_made_of_a_run_is_left_out_with_a_word(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise KeyError("nothing there")
+
+    makers = ("summary", "findings", "tiles", "epochs")
+    for name in makers:
+        monkeypatch.setattr(sections, name, fail)
+    problems = report(copy, out=copy / "report.html").text("div[@class='problems']")
+    for what in ("the summary", "what there is to notice", "the figures", "the epochs"):
+        assert f"{what} cannot be shown: 'nothing there'" in problems
+
+
+def test_a_text_that_is_no_utf_8_does_not_cost_the_report(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    about = json.loads((copy / "run.json").read_text())
+    (copy / "run.json").write_text(json.dumps(about | {"title": "bad \ud800"}))
+    assert report(copy, out=copy / "report.html").text("h1") == "bad ?"
+    latin = Path(copy.rename(copy.parent / os.fsdecode(b"caf\xe9")))
+    assert command(latin) == 0 and (latin / "report.html").exists()
 
 
 def test_results_of_another_model_are_no_traceback(copy: Path, folder: Path) -> None:
@@ -552,7 +815,7 @@ def test_a_damaged_history_is_replaced_by_that_of_the_model(copy: Path) -> None:
     (copy / "history.csv").write_text("\n".join([*lines[:4], "4,0.1", *lines[5:]]))
     page = report(copy, out=copy / "report.html")
     assert "history.csv, line 5" in page.text("div[@class='problems']")
-    assert len(page.plot("curve-loss")["data"][0]["x"]) == 30
+    assert len(page.plot("curve-0")["data"][0]["x"]) == 30
 
 
 def test_a_run_that_was_killed_has_a_history_only(copy: Path, tmp_path: Path) -> None:
@@ -562,10 +825,11 @@ def test_a_run_that_was_killed_has_a_history_only(copy: Path, tmp_path: Path) ->
     (killed / "history.csv").write_text(whole[: whole.rindex(",")])  # while a line was written
     page = report(killed, out=tmp_path / "report.html")
     assert page.text("h1") == "killed" and "run.json is missing" in page.text("div[@class='problems']")
-    assert len(page.plot("curve-loss")["data"][0]["x"]) == 29
+    assert len(page.plot("curve-0")["data"][0]["x"]) == 29
     sections = [section.get("id") for section in page.all("section")]
     assert sections == ["summary", "curves", "epochs", "missing"]
     assert "train.Recorder()" in page.text("section[@id='missing']")
+    assert "There are no outputs for test data" in page.text("section[@id='missing']")
 
 
 def test_losses_that_are_no_numbers_are_gaps(tmp_path: Path) -> None:
@@ -574,7 +838,7 @@ def test_losses_that_are_no_numbers_are_gaps(tmp_path: Path) -> None:
         tmp_path / "history.csv"
     )
     page = report(tmp_path, out=tmp_path / "report.html")
-    assert page.plot("curve-loss")["data"][0]["y"] == [2.0, 1.0, None, None]
+    assert page.plot("curve-0")["data"][0]["y"] == [2.0, 1.0, None, None]
     assert "Diverged: the loss is NaN or infinite from epoch 3 on." in page.text("section[@id='summary']")
     cells = [cell for row in page.table("4 epochs")[1:] for cell in row]
     assert "NaN" in cells and "infinite" in cells

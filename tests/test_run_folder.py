@@ -65,6 +65,33 @@ def test_a_run_folder_holds_the_run(tmp_path: Path, backend: backends.Backend) -
     np.testing.assert_allclose(again.predict(X_TEST), results["test_outputs"], atol=1e-5)
 
 
+def test_without_test_data_the_outputs_are_those_for_the_validation_data(tmp_path: Path) -> None:
+    trainer = trained()
+    train.save_run(tmp_path, trainer, validation=(X_TEST, Y_TEST))
+    about = json.loads((tmp_path / "run.json").read_text())
+    assert about["data"] == {"validation rows": 300, "features": "2"}
+    results = load_file(tmp_path / "results.safetensors")
+    assert set(results) == {"validation_outputs", "validation_target"}
+    np.testing.assert_array_equal(results["validation_outputs"], trainer.predict(X_TEST))
+    train.save_run(tmp_path, trainer, training=(X, Y), validation=(X_TEST, Y_TEST), test=(X[:9], Y[:9]))
+    about = json.loads((tmp_path / "run.json").read_text())
+    assert about["data"] == {"training rows": 300, "validation rows": 300, "test rows": 9, "features": "2"}
+    results = load_file(tmp_path / "results.safetensors")
+    assert set(results) == {"test_outputs", "test_target", "train_x", "train_target"}
+    np.testing.assert_array_equal(results["test_target"], Y[:9])
+
+
+def test_of_many_rows_those_that_are_kept_come_from_all_over_the_data(
+    tmp_path: Path, backend: backends.Backend
+) -> None:
+    rows = np.random.default_rng(0).normal(size=(4001, 2)).astype(np.float32)
+    labels = np.arange(4001) // 1334  # sorted by class
+    train.save_run(tmp_path, trained(backend, epochs=1), training=(rows, labels))
+    results = load_file(tmp_path / "results.safetensors")
+    np.testing.assert_array_equal(results["train_x"], rows[::3])
+    np.testing.assert_array_equal(results["train_target"], labels[::3])
+
+
 def test_a_run_of_little_leaves_little_and_removes_what_was_of_an_earlier_one(tmp_path: Path) -> None:
     recorder = train.Recorder(snapshots=True)
     trainer = trained(callbacks=[recorder])

@@ -196,6 +196,8 @@ def test_wdbc_step_by_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert set(metrics) == {name.replace("test_", "val_") for name in COMMON} | TUMOURS
     assert metrics["val_loss"] == pytest.approx(min(history["val_loss"]), rel=1e-5)
     run_folder = read(out)
+    assert run_folder.part == "validation" and len(run_folder.results["validation_outputs"]) == 113
+    assert run_folder.about["data"]["validation rows"] == 113 and "test rows" not in run_folder.about["data"]
     assert not run_folder.problems and {path.name for path in out.glob("*.png")} == {
         *("learning_curves.png", "layer_statistics.png"),
         *("confusion_matrix.png", "roc.png"),

@@ -89,6 +89,22 @@ def test_the_points_lie_on_top_with_a_symbol_and_a_name_for_each_class(spiral: t
     assert figure.layout.yaxis.scaleanchor == "x"
 
 
+def test_a_name_is_never_taken_for_an_order(xor: tuple[Any, ...]) -> None:
+    name = '<a href="https://example.org">R&D</a> %{x}'
+    shown = '&lt;a href="https://example.org">R&amp;D&lt;/a> &#37;{x}'
+    trainer, recording, X, y = xor
+    figure = viz.boundary_figure(
+        trainer, recording, X, y, cells=CELLS, title=name, names=[name, "up"], classes=["no", name]
+    )
+    plane, no, yes = figure.data
+    assert plane.colorbar.title.text == f"probability of {shown} [%]"
+    assert plane.hovertemplate == f"%{{x:.3g}}, %{{y:.3g}}: %{{z}} % {shown}<extra></extra>"
+    assert (no.name, yes.name) == ("no", shown)
+    assert yes.hovertemplate == f"%{{x:.3g}}, %{{y:.3g}}: {shown}<extra></extra>"
+    assert figure.layout.title.text.startswith(f"{shown}<br>epoch")
+    assert (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text) == (shown, "up")
+
+
 def test_the_slider_and_the_buttons_go_to_the_snapshots(spiral: tuple[Any, ...]) -> None:
     trainer, recording, X, y = spiral
     figure = viz.boundary_figure(trainer, recording, X, y, cells=CELLS)

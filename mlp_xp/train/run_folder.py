@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FORMAT = "mlp_xp run 1"
 POINTS = 2000
-"""At most so many rows of data with two features are left, to be drawn."""
+"""At most so many rows of training data with two features are left, to be drawn."""
 
 
 def save_run(
@@ -29,6 +29,7 @@ def save_run(
     title: str = "",
     recording: Recording | None = None,
     training: tuple[Any, Any] | None = None,
+    validation: tuple[Any, Any] | None = None,
     test: tuple[Any, Any] | None = None,
     configuration: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
@@ -36,10 +37,11 @@ def save_run(
 ) -> None:
     """Leave all that `mlp-xp report` shows of a run in a folder, which is made where there is none.
 
-    training and test are (X, y); in words and numbers configuration says what the trainer does not know, such as the
-    batch size, data what the data are, and metrics what was measured at the end.
+    training, validation and test are (X, y); in words and numbers configuration says what the trainer does not know,
+    such as the batch size, data what the data are, and metrics what was measured at the end.
     The files: run.json, metrics.json, history.csv, model.safetensors; recording.json and snapshots.safetensors, see
-    `Recorder`; results.safetensors with the outputs for the test set, and the points where X has two features.
+    `Recorder`; results.safetensors with the outputs for the test set or, where there is none, for the validation set,
+    and rows from all over the training set where X has two features.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -49,14 +51,15 @@ def save_run(
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "configuration": configured(trainer) | dict(configuration or {}),
         "environment": environment(trainer),
-        "data": _sizes(training, test) | dict(data or {}),
+        "data": _sizes(training=training, validation=validation, test=test) | dict(data or {}),
     }
     write_json(folder / "run.json", about)
     write_json(folder / "metrics.json", dict(metrics or {}))
     trainer.history.save_csv(folder / "history.csv")
     trainer.save(folder / "model.safetensors")
     (recording or Recording()).save(folder)
-    _save_results(folder / "results.safetensors", trainer, training, test)
+    outputs = ("validation", validation) if test is None else ("test", test)
+    _save_results(folder / "results.safetensors", trainer, training, *outputs)
 
 
 def configured(trainer: "Trainer") -> dict[str, Any]:
@@ -82,31 +85,28 @@ def environment(trainer: "Trainer") -> dict[str, Any]:
     }
 
 
-def _sizes(training: tuple[Any, Any] | None, test: tuple[Any, Any] | None) -> dict[str, Any]:
-    sizes = {f"{part} rows": len(pair[1]) for part, pair in (("training", training), ("test", test)) if pair}
-    shapes = [tuple(pair[0].shape[1:]) for pair in (training, test) if pair and hasattr(pair[0], "shape")]
+def _sizes(**parts: tuple[Any, Any] | None) -> dict[str, Any]:
+    given = {part: pair for part, pair in parts.items() if pair is not None}
+    sizes = {f"{part} rows": len(pair[1]) for part, pair in given.items()}
+    shapes = [tuple(pair[0].shape[1:]) for pair in given.values() if hasattr(pair[0], "shape")]
     return sizes | ({"features": " x ".join(map(str, shapes[0]))} if shapes else {})
 
 
 def _save_results(
-    path: Path, trainer: "Trainer", training: tuple[Any, Any] | None, test: tuple[Any, Any] | None
+    path: Path, trainer: "Trainer", training: tuple[Any, Any] | None, part: str, measured: tuple[Any, Any] | None
 ) -> None:
     from safetensors.numpy import save_file
 
     host = trainer.backend.to_host
     tensors: dict[str, Any] = {}
     with trainer.backend.scope():
-        if test is not None:
-            data = trainer._labelled(*test)
-            tensors["test_outputs"] = host(trainer.backend.from_any(trainer.predict(test[0])))
-            tensors["test_target"] = host(data.target)
-        for part, pair in (("train", training), ("test", test)):
-            if pair is None or getattr(pair[0], "shape", ())[1:] != (2,):
-                continue
-            data = trainer._labelled(*pair)
-            some = slice(min(POINTS, data.x.shape[0]))
-            tensors[f"{part}_x"] = host(data.x[some, ...])
-            tensors.setdefault(f"{part}_target", host(data.target[some, ...]))
+        if measured is not None:
+            tensors[f"{part}_outputs"] = host(trainer.backend.from_any(trainer.predict(measured[0])))
+            tensors[f"{part}_target"] = host(trainer._labelled(*measured).target)
+        if training is not None and getattr(training[0], "shape", ())[1:] == (2,):
+            points = trainer._labelled(*training)
+            some = slice(None, None, -(-points.x.shape[0] // POINTS))  # rows may be sorted by class
+            tensors |= {"train_x": host(points.x[some, ...]), "train_target": host(points.target[some, ...])}
     path.unlink(missing_ok=True)  # of an earlier run
     if tensors:
         save_file({name: tensor.copy() for name, tensor in tensors.items()}, path)

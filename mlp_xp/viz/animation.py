@@ -9,7 +9,7 @@ import numpy as np
 from .labels import class_labels, class_names
 from .outputs import decided
 from .plane import Plane
-from .style import COLOURS, MARKERS, SYMBOLS, ground, look, pale, require_plotly, save_html
+from .style import COLOURS, MARKERS, SYMBOLS, ground, look, pale, require_plotly, save_html, verbatim
 
 if TYPE_CHECKING:
     from mlp_xp.train import Recording, Trainer
@@ -72,7 +72,7 @@ def boundary_figure(
     labels = class_labels(labels, len(plane.points), signs=outputs == 1)
     right = [np.mean(classified == labels) for classified in points_seen]
     count = max(outputs, 2, int(labels.max()) + 1)
-    called = class_names(classes, count, "class ")
+    called = [verbatim(name) for name in class_names(classes, count, "class ")]
 
     if outputs == 1:
         shown = [_percent(values[:, 0], threshold) for values in seen]
@@ -81,8 +81,9 @@ def boundary_figure(
         shown = [values.astype(np.uint8) for values in classes_seen]
         ground = _of_classes(count)
     shown = [values.reshape(cells, cells) for values in shown]
+    above = f"{verbatim(title)}<br>" if title else ""
     titles = [
-        f"{title + '<br>' if title else ''}epoch {snapshot.epoch:.4g}: {100 * share:.1f} % of the points right"
+        f"{above}epoch {snapshot.epoch:.4g}: {100 * share:.1f} % of the points right"
         for snapshot, share in zip(recording.snapshots, right, strict=True)
     ]
     moments = [str(snapshot.step) for snapshot in recording.snapshots]
@@ -109,8 +110,8 @@ def boundary_figure(
     )
     x, y = ([float(plane.low[i]), float(plane.high[i])] for i in (0, 1))
     still: dict[str, Any] = {"zeroline": False, "showgrid": False, "ticks": "outside", "constrain": "domain"}
-    figure.update_xaxes(title=plane.axes[0], range=x, **still)
-    figure.update_yaxes(title=plane.axes[1], range=y, **still)
+    figure.update_xaxes(title=verbatim(plane.axes[0]), range=x, **still)
+    figure.update_yaxes(title=verbatim(plane.axes[1]), range=y, **still)
     if plane.equal:
         figure.update_yaxes(scaleanchor="x", constraintoward="top")
     return figure

@@ -88,6 +88,11 @@ def save(figure: Any, path: str | Path) -> None:
     figure.savefig(path, dpi=150, bbox_inches="tight", pad_inches=0.1)  # a legend outside must not cut a label
 
 
+def verbatim(text: str) -> str:
+    """A text that plotly shows as it is: it takes <b> and %{x} for orders."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("%{", "&#37;{")
+
+
 CONFIG = {
     "responsive": True,
     "displaylogo": False,

@@ -19,7 +19,8 @@ def write_report(folders: str | Path | Sequence[str | Path], out: str | Path | N
 
     out None is report.html in the run folder, or in the current folder where there are several. An earlier report is
     overwritten, another file is not. What is damaged or missing in a folder the report says, and shows the rest.
-    FileExistsError, OSError for an `out` that cannot be written; ValueError for a folder that is no run.
+    FileExistsError, OSError for an `out` that cannot be written; ValueError for a folder that is no run; ImportError
+    where plotly or jinja2 is missing.
     """
     require_report()
     runs = read_all([folders] if isinstance(folders, str | Path) else folders)
@@ -30,7 +31,7 @@ def write_report(folders: str | Path | Sequence[str | Path], out: str | Path | N
     text = render(runs)
     unfinished = out.with_name(f"{out.name}.{os.getpid()}.tmp")
     try:
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_text(text, encoding="utf-8", errors="replace")  # a name of a folder may be no UTF-8
         unfinished.replace(out)
     except OSError as error:
         raise OSError(f"cannot write {out}: {error.strerror}; choose another --out") from None

@@ -7,19 +7,7 @@ from typing import Any
 from mlp_xp.viz.curves import best_epoch, lower_is_better
 
 from .run import Run
-from .words import (
-    NONE,
-    duration,
-    is_number,
-    listed,
-    measured,
-    metrics_of,
-    number,
-    said,
-    series,
-    test_metrics,
-    total_seconds,
-)
+from .words import NONE, duration, is_number, measured, number, said
 
 
 @dataclass(frozen=True)
@@ -48,11 +36,11 @@ def column(
 def comparison(runs: Sequence[Run], warnings: Sequence[int]) -> list[Column]:
     """The columns of a table with a row for each run; those that would be empty are left out."""
     columns = []
-    for name in dict.fromkeys(name for run in runs for name in test_metrics(run)):
-        values = [test_metrics(run).get(name) for run in runs]
+    for name in dict.fromkeys(name for run in runs for name in run.tested):
+        values = [run.tested.get(name) for run in runs]
         columns.append(column(f"Test {said(name)}", values, saying(name), better(name)))
-    for name in dict.fromkeys(name for run in runs for name in metrics_of(run)):
-        validated = [bool(series(run, f"val_{name}")) for run in runs]
+    for name in dict.fromkeys(name for run in runs for name in run.metric_names):
+        validated = [bool(run.series(f"val_{name}")) for run in runs]
         found = [best_epoch(run.history, name) for run in runs]
         for kind, wanted in (("validation", True), ("training", False)):
             if wanted or not any(validated):
@@ -60,11 +48,11 @@ def comparison(runs: Sequence[Run], warnings: Sequence[int]) -> list[Column]:
                     pair[1] if pair and had == wanted else None for pair, had in zip(found, validated, strict=True)
                 ]
                 columns.append(column(f"Best {kind} {said(name)}", values, saying(name), better(name)))
-    final = [dict(series(run, "loss")).get(run.epochs) for run in runs]
+    final = [dict(run.series("loss")).get(run.epochs) for run in runs]
     columns += [
         column("Training loss at the end", final, number, min),
         column("Epochs", [run.epochs or None for run in runs], number),
-        column("Time", [total_seconds(run) for run in runs], duration, min),
+        column("Time", [run.seconds for run in runs], duration, min),
         column("Parameters", [run.about.get("configuration", {}).get("parameters") for run in runs], number),
         column("Warnings", warnings, number),
     ]
@@ -77,57 +65,3 @@ def saying(name: str) -> Callable[[Any], str]:
 
 def better(name: str) -> Callable[[list[float]], float]:
     return min if lower_is_better(name) else max
-
-
-# ---- settings ----
-
-
-@dataclass(frozen=True)
-class Setting:
-    name: str
-    values: list[str]
-
-    @property
-    def long(self) -> bool:
-        return max(map(len, self.values)) > 40
-
-    @property
-    def differs(self) -> bool:
-        return len(set(self.values)) > 1
-
-
-def settings(runs: Sequence[Run]) -> list[tuple[str, list[Setting]]]:
-    """Configuration, environment and data: what they are in each run."""
-    sections = []
-    for part in ("configuration", "environment", "data"):
-        found = [run.about.get(part, {}) for run in runs]
-        names = dict.fromkeys(name for each in found for name in each)
-        rows = [Setting(name, [shown(each.get(name)) for each in found]) for name in names]
-        sections += [(part.capitalize(), rows)] if rows else []
-    return sections
-
-
-def shown(value: Any) -> str:
-    """A value of run.json as text."""
-    if isinstance(value, list):
-        return listed(map(shown, value)) if value else NONE
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {shown(each)}" for key, each in value.items())
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return chain(value) if isinstance(value, str) else number(value)
-
-
-def chain(text: str) -> str:
-    """ "Sequential(Linear(2, 8), ReLU(), Linear(8, 1))" as "Linear(2, 8) → ReLU → Linear(8, 1)"; else as is."""
-    kind, _, inside = text.partition("(")
-    if kind != "Sequential" or not text.endswith(")"):
-        return text
-    layers, depth = [""], 0
-    for letter in inside[:-1]:
-        depth += (letter == "(") - (letter == ")")
-        if letter == "," and depth == 0:
-            layers.append("")
-        else:
-            layers[-1] += letter
-    return " → ".join(layer.strip().removesuffix("()") for layer in layers)

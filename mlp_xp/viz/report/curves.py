@@ -6,23 +6,24 @@ from typing import Any
 from mlp_xp.viz.curves import best_epoch, lower_is_better
 from mlp_xp.viz.style import COLOURS, look
 
+from .findings import course
 from .plot import MOST, Plot, Toggle, axes, by_epoch, line, shade, symbol, wide
 from .run import Run
-from .words import course, headed, listed, measured, metrics_of, number, said, series
+from .words import headed, listed, measured, number, said
 
 PARTS = (("training", "", "solid"), ("validation", "val_", "dash"))
 
 
 def curves(runs: Sequence[Run]) -> list[Plot]:
     """A plot for each metric, and for a learning rate that changes."""
-    names = list(dict.fromkeys(name for run in runs for name in metrics_of(run)))
-    plots = [curve(runs, name) for name in sorted(names, key=lambda name: name != "loss")]
-    if any(len({value for _, value in series(run, "learning_rate")}) > 1 for run in runs):
-        plots.append(rates(runs))
+    names = list(dict.fromkeys(name for run in runs for name in run.metric_names))
+    plots = [curve(runs, name, i) for i, name in enumerate(sorted(names, key=lambda name: name != "loss"))]
+    if any(len({value for _, value in run.series("learning_rate")}) > 1 for run in runs):
+        plots.append(rates(runs, len(plots)))
     return plots
 
 
-def curve(runs: Sequence[Run], metric: str) -> Plot:
+def curve(runs: Sequence[Run], metric: str, place: int) -> Plot:
     """Training and validation in one plot; each run is drawn where it has the metric."""
     several = len(runs) > 1
     traces: list[dict[str, Any]] = []
@@ -40,12 +41,13 @@ def curve(runs: Sequence[Run], metric: str) -> Plot:
             traces.append(star(best, i, f"{name}best", metric))
         if said_of_it := course(run, metric):
             words.append(f"{run.name}: {said_of_it}." if several else f"{said_of_it}.")
-    missing = [run.name for run in runs if metric not in metrics_of(run)]
+    missing = [run.name for run in runs if metric not in run.metric_names]
     words += [f"Not measured in {listed(missing)}."] if missing else []
     words += ["Of so many epochs not all are drawn."] if any(len(run.history) > MOST for run in runs) else []
     layout = axes("epoch", said(metric), by_epoch([epoch for run in runs for epoch in run.history["epoch"]]))
     logarithmic = wide([y for trace in traces for y in trace["y"]]) if lower_is_better(metric) else None
-    return Plot(f"curve-{metric}", headed(metric), " ".join(words), traces, layout, logarithmic=logarithmic)
+    told = headed(metric), " ".join(words)
+    return Plot(f"curve-{place}", *told, traces, layout, logarithmic=logarithmic, kind="metric")
 
 
 def star(best: tuple[int, float], run: int, name: str, metric: str) -> dict[str, Any]:
@@ -56,19 +58,22 @@ def star(best: tuple[int, float], run: int, name: str, metric: str) -> dict[str,
     return drawn | {"mode": "markers", "marker": marker}
 
 
-def rates(runs: Sequence[Run]) -> Plot:
+def rates(runs: Sequence[Run], place: int) -> Plot:
     several = len(runs) > 1
     traces, words, epochs = [], [], [0]
     for i, run in enumerate(runs):
-        points = series(run, "learning_rate")
+        points = run.series("learning_rate")
         if points:
             x, y = zip(*points, strict=True)
             traces.append(line(x, y, run.name, [f"run-{i}"], look(i)[0], symbol=symbol(i) if several else ""))
-            words.append(f"{f'{run.name}: ' if several else ''}{number(y[0])} to {number(y[-1])}.")
+            top = max(points, key=lambda point: point[1])
+            between = f", the highest {number(top[1])} in epoch {top[0]}" if top[1] > max(y[0], y[-1]) else ""
+            words.append(f"{f'{run.name}: ' if several else ''}{number(y[0])} to {number(y[-1])}{between}.")
             epochs += x
     logarithmic = wide([y for trace in traces for y in trace["y"]])
     layout = axes("epoch", "learning rate", by_epoch(epochs))
-    return Plot("curve-learning_rate", "Learning rate", " ".join(words), traces, layout, logarithmic=logarithmic)
+    told = "Learning rate", " ".join(words)
+    return Plot(f"curve-{place}", *told, traces, layout, logarithmic=logarithmic, kind="rate")
 
 
 def legend(runs: Sequence[Run], plots: Sequence[Plot]) -> list[tuple[str, list[Toggle]]]:

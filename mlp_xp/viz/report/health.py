@@ -7,7 +7,8 @@ from statistics import median
 from mlp_xp.train import Recording
 from mlp_xp.viz.layers import in_brief
 
-from .words import Finding, listed, number
+from .findings import Finding
+from .words import listed, number
 
 MANY_DEAD, SOME_DEAD = 0.5, 0.1
 """Shares of dead units in a layer: from the first on a warning, from the second on a note."""
@@ -20,7 +21,8 @@ RULES = (
     "A unit is dead where it gives the same number for every row looked at: a layer with "
     f"{SOME_DEAD:.0%} of them is noted, from {MANY_DEAD:.0%} on it is a warning. Gradients vanish where the root mean "
     f"square of dL/dy at the first layer with weights is less than 1/{1 / VANISHING:,.0f} of that at the last, and "
-    f"explode where it is more than {EXPLODING:,.0f} times that (median over the records). Weights are noted where "
+    f"explode where it is more than {EXPLODING:,.0f} times that (median over the records); one of 0 at the last is a "
+    "warning too. Weights are noted where "
     f"mean |W| is more than {GROWN:g} times its start, or less than 1/{GROWN:g} of it."
 )
 
@@ -39,6 +41,16 @@ class LayerHealth:
     growth: float
     """Mean |W| over its start."""
     words: str
+
+
+def called(name: str) -> str:
+    """ "layer 2"; the only one has no name."""
+    return f"layer {name}" if name else "the layer"
+
+
+def kinds(recording: Recording) -> dict[str, str]:
+    """What each layer is, in brief."""
+    return dict(zip(recording.names, map(in_brief, recording.kinds), strict=True))
 
 
 def judged(recording: Recording) -> list[str]:
@@ -76,18 +88,18 @@ def ratios(recording: Recording) -> list[float]:
 def layers(recording: Recording) -> list[LayerHealth]:
     """Each layer that learning can change, at the end."""
     gradients, dead, std = (recording.of_layers(what) for what in ("gradient", "dead", "std"))
-    kinds = dict(zip(recording.names, map(in_brief, recording.kinds), strict=True))
-    grown, names = growth(recording), judged(recording)
+    grown, names, kind_of = growth(recording), judged(recording), kinds(recording)
     last = gradients[weighted(recording)[-1]][-1] if names else nan
     rows = []
     for name in names:
-        share = gradients[name][-1] / last if last > 0 else nan
-        factor = grown[name][-1] if name in grown else nan
-        words = [said_of_dead(dead[name][-1]), said_of_growth(factor)]
-        said = listed([each for each in words if each] or ["nothing unusual"])
-        rows.append(
-            LayerHealth(name, kinds[name], dead[name][-1], gradients[name][-1], share, std[name][-1], factor, said)
-        )
+        gradient = gradients[name][-1]
+        share = gradient / last if last > 0 else nan
+        factor = grown[name][-1] if name in grown else 1.0
+        words = [said_of_dead(dead[name][-1]), "no gradient" if gradient == 0 else "", said_of_growth(factor)]
+        unknown = not all(map(isfinite, (dead[name][-1], gradient, factor)))
+        said = [each for each in words if each] or ["not known" if unknown else "nothing unusual"]
+        numbers = dead[name][-1], gradient, share, std[name][-1], grown[name][-1] if name in grown else nan
+        rows.append(LayerHealth(name, kind_of[name], *numbers, listed(said)))
     return rows
 
 
@@ -104,12 +116,12 @@ def said_of_growth(factor: float) -> str:
 
 
 def findings(recording: Recording) -> list[Finding]:
-    """What there is to say of all layers together; that all is well, where nothing else is to be said."""
-    if not weighted(recording):
-        return []
+    """What there is to say of all layers together; that all is well, where all is known and nothing is unusual."""
     rows = layers(recording)
     found = [*of_dead(rows), *of_gradients(recording), *of_growth(rows)]
-    return found or [
+    if found or not rows or any(row.words != "nothing unusual" for row in rows):
+        return found
+    return [
         Finding("good", "Few or no dead units, gradients that reach the first layer, and weights of a steady size.")
     ]
 
@@ -119,17 +131,25 @@ def of_dead(rows: list[LayerHealth]) -> list[Finding]:
     for level, low, high in (("warning", MANY_DEAD, 2.0), ("note", SOME_DEAD, MANY_DEAD)):
         layers = [row for row in rows if low <= row.dead < high]
         if layers:
-            shares = listed(f"{row.dead:.0%} of the units of layer {row.name} ({row.kind})" for row in layers)
+            shares = listed(f"{row.dead:.0%} of the units of {called(row.name)} ({row.kind})" for row in layers)
             reason = "" if level == "note" else "; what they give no longer depends on the data, and they learn no more"
             found.append(Finding(level, f"Dead units: {shares} at the end{reason}."))
     return found
 
 
 def of_gradients(recording: Recording) -> list[Finding]:
+    names = weighted(recording)
+    if not names:
+        return []
+    first, last = names[0], names[-1]
+    at_last = recording.of_layers("gradient")[last]
+    if at_last[-1] == 0:
+        words = "at the end: it learns no more" if any(at_last) else "in all records: nothing is learned"
+        return [Finding("warning", f"The gradient at {called(last)}, the last with weights, is 0 {words}.")]
     seen = ratios(recording)
     if not seen:
         return []
-    (first, *_, last), middle = weighted(recording), median(seen)
+    middle = median(seen)
     if middle == 0:
         return [Finding("warning", f"No gradient reaches layer {first}: it does not learn.")]
     if VANISHING <= middle <= EXPLODING:
@@ -156,5 +176,5 @@ def of_growth(rows: list[LayerHealth]) -> list[Finding]:
     changed = [row for row in rows if said_of_growth(row.growth)]
     if not changed:
         return []
-    sizes = listed(f"{number(row.growth)} times its start in layer {row.name} ({row.kind})" for row in changed)
+    sizes = listed(f"{number(row.growth)} times its start in {called(row.name)} ({row.kind})" for row in changed)
     return [Finding("note", f"The size of weights has changed much: mean |W| is {sizes}.")]

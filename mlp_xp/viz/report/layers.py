@@ -1,7 +1,6 @@
 """What goes on in the layers, drawn over the epochs."""
 
 from mlp_xp.train import Recording
-from mlp_xp.viz.layers import in_brief
 from mlp_xp.viz.style import look
 
 from . import health
@@ -17,9 +16,9 @@ Lines = dict[str, list[float]]
 def layer_plots(recording: Recording, which: int) -> tuple[list[Plot], list[Toggle]]:
     """Gradients, weights, dead units and outputs of the layers that learn, and the legend of all."""
     judged = health.judged(recording)
-    kinds = dict(zip(recording.names, map(in_brief, recording.kinds), strict=True))
+    kinds = health.kinds(recording)
     look_of = {
-        name: Toggle(f"layer-{which}-{name}", f"{name} {kinds[name]}".strip(), shade(i), symbol=symbol(i))
+        name: Toggle(f"layer-{which}-{i}", f"{name} {kinds[name]}".strip(), shade(i), symbol=symbol(i))
         for i, name in enumerate(judged)
     }
     plots, used = [], set()
@@ -57,7 +56,7 @@ def in_words(lines: Lines) -> str:
     drawn = {name: values for name, values in drawn.items() if values}
     if len(drawn) <= FEW:
         start = {name: f"{number(y[0])} to " if len(y) > 1 else "" for name, y in drawn.items()}
-        courses = [f"{start[name]}{number(y[-1])} in layer {name}" for name, y in drawn.items()]
+        courses = [f"{start[name]}{number(y[-1])} in {health.called(name)}" for name, y in drawn.items()]
         return f"{'; '.join(courses)}."
     low, high = (choose(drawn, key=lambda name: drawn[name][-1]) for choose in (min, max))
     return f"At the end from {number(drawn[low][-1])} in layer {low} to {number(drawn[high][-1])} in layer {high}."

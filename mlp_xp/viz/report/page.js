@@ -2,24 +2,25 @@
 
 // Every plot is drawn from what the page holds and from this state: a control changes the state and draws again.
 const state = { hidden: new Set(), smoothing: 0, log: null, print: false };
-const DARK = JSON.parse(document.getElementById("dark").textContent);
+const THEMES = JSON.parse(document.getElementById("themes").textContent);
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const touched = matchMedia("(pointer: coarse), (hover: none)").matches;
 const plots = [...document.querySelectorAll(".plot")].map((div) => {
   const content = JSON.parse(document.querySelector(`[data-of="${div.id}"]`).textContent);
-  return { div, ...content, moment: content.frames.length - 1 };
+  const title = document.getElementById(`${div.id}-head`).textContent;
+  return { div, title, ...content, moment: content.frames.length - 1 };
 });
-const learning = plots.filter((plot) => plot.div.id.startsWith("curve-"));
+const learning = plots.filter((plot) => plot.kind === "metric");
 
 const isDark = () => dark.matches && !state.print;
 
-/** The same in the colours of a dark page. */
-function darkened(part, key = "") {
-  if (Array.isArray(part)) return key === "colorscale" ? part.map(([at, colour]) => [at, DARK[colour] ?? colour]) : part;
+/** The same in the colours of the page. */
+function coloured(part, colours, key = "") {
+  if (Array.isArray(part)) return key === "colorscale" ? part.map(([at, colour]) => [at, colours[colour] ?? colour]) : part;
   if (part && typeof part === "object" && !ArrayBuffer.isView(part)) {
-    return Object.fromEntries(Object.entries(part).map(([name, value]) => [name, darkened(value, name)]));
+    return Object.fromEntries(Object.entries(part).map(([name, value]) => [name, coloured(value, colours, name)]));
   }
-  return key.endsWith("color") ? DARK[part] ?? part : part;
+  return key.endsWith("color") ? colours[part] ?? part : part;
 }
 
 /** s = w s + (1 - w) x over 1 - w^n; what is no number stays out. */
@@ -46,7 +47,7 @@ function traces(plot) {
     }
     result.push(trace);
   }
-  return isDark() ? result.map((trace) => darkened(trace)) : result;
+  return result.map((trace) => coloured(trace, THEMES[isDark() ? "dark" : "light"]));
 }
 
 /** Over a few decades 1, 2 and 5 are enough; over more plotly chooses. */
@@ -61,17 +62,18 @@ function layout(plot) {
   const [ink, soft, line, card] = ["--ink", "--soft", "--line", "--card"].map((name) => style.getPropertyValue(name).trim());
   const axis = { gridcolor: line, linecolor: line, zerolinecolor: line, automargin: true, fixedrange: false };
   const spike = { spikecolor: soft, spikethickness: 1, spikedash: "dot", unifiedhovertitle: { text: "epoch %{x}" } };
-  const chosen = learning.includes(plot) && plot.div.id !== "curve-learning_rate" ? state.log : null;
+  const chosen = learning.includes(plot) ? state.log : null;
   const log = plot.log === null ? false : chosen ?? plot.log;
+  const scale = log ? { type: "log", dtick: ticks(plot) } : { type: "linear" };
   const size = { width: 320, height: plot.aspect ? 320 / plot.aspect : 230 };
   return {
     ...plot.layout,
     xaxis: { ...axis, ...spike, ...plot.layout.xaxis },
-    yaxis: { ...axis, ...plot.layout.yaxis, ...(log ? { type: "log", dtick: ticks(plot) } : { type: "linear" }) },
+    yaxis: { ...axis, ...plot.layout.yaxis, ...scale, uirevision: scale.type }, // on another scale a zoom means nothing
     font: { family: style.fontFamily, size: state.print ? 11 : 13, color: ink },
     paper_bgcolor: card,
     plot_bgcolor: card,
-    hoverlabel: { bgcolor: card, bordercolor: line, font: { color: ink } },
+    hoverlabel: { bgcolor: card, bordercolor: line, font: { color: ink }, namelength: touched ? 24 : -1 },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: soft, activecolor: ink },
     margin: { l: 8, r: 10, t: touched && !state.print ? 34 : 12, b: 8 },
     showlegend: false,
@@ -88,8 +90,13 @@ const CONFIG = {
   modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
 };
 
+/** A plot that cannot be drawn leaves the others alone. */
 function draw(plot) {
-  Plotly.react(plot.div, traces(plot), layout(plot), CONFIG);
+  try {
+    Plotly.react(plot.div, traces(plot), layout(plot), CONFIG);
+  } catch (error) {
+    console.error(`The plot "${plot.title}" cannot be drawn: ${error}`);
+  }
   // The words below the plot say more than the letters of its axes; the buttons in it stay.
   plot.div.querySelectorAll("svg.main-svg").forEach((drawing) => drawing.setAttribute("aria-hidden", "true"));
 }
@@ -121,10 +128,16 @@ document.querySelector("[data-smoothing]")?.addEventListener("change", (event) =
   state.smoothing = Number(event.target.value);
   learning.forEach(draw);
 });
-document.querySelector("[data-log]")?.addEventListener("change", (event) => {
-  state.log = event.target.checked;
-  learning.forEach(draw);
-});
+const scaling = document.querySelector("[data-log]");
+if (scaling) {
+  const scales = learning.map((plot) => plot.log).filter((log) => log !== null);
+  scaling.checked = scales.every((log) => log);
+  scaling.indeterminate = !scaling.checked && scales.some((log) => log);
+  scaling.addEventListener("change", () => {
+    state.log = scaling.checked;
+    learning.forEach(draw);
+  });
+}
 
 for (const player of document.querySelectorAll(".player")) {
   const plot = plots.find(({ div }) => div.id === player.dataset.plot);
@@ -175,11 +188,14 @@ for (const table of document.querySelectorAll("table.sortable")) {
 
 // ---- colours and paper ----
 
+let closed = [];
+
 function printing(on) {
   if (state.print === on) return;
   state.print = on;
   document.documentElement.classList.toggle("on-paper", on);
-  document.querySelectorAll("details").forEach((table) => (table.open = on));
+  if (on) closed = [...document.querySelectorAll("details:not([open])")];
+  closed.forEach((table) => (table.open = on));
   drawAll();
 }
 

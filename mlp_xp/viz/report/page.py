@@ -8,12 +8,13 @@ from typing import Any
 
 from mlp_xp import __version__
 
-from .comparison import comparison, settings
+from .comparison import comparison
 from .curves import curves, legend
 from .health import RULES
-from .look import Look
-from .plot import DARK, PAIRS, Plot
+from .plot import BRIGHT, DEEP, THEMES, Plot
 from .run import Run
+from .sections import Sections
+from .settings import settings
 from .words import measured, number
 
 HERE = Path(__file__).parent
@@ -28,7 +29,7 @@ def render(runs: Sequence[Run]) -> str:
     from plotly.offline import get_plotlyjs
 
     several = len(runs) > 1
-    looks = [Look.at(run, which, run.name if several else "") for which, run in enumerate(runs)]
+    looks = [Sections.at(run, which, run.name if several else "") for which, run in enumerate(runs)]
     drawn = curves(runs)
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -47,20 +48,21 @@ def render(runs: Sequence[Run]) -> str:
         key=legend(runs, drawn),
         rules=RULES,
         settings=settings(runs),
-        colours=PAIRS,
-        dark=Markup(json.dumps(DARK)),
+        colours=list(zip(DEEP, BRIGHT, strict=True)),
+        themes=Markup(json.dumps(THEMES)),
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
     )
 
 
-def sections(looks: Sequence[Look], drawn: Sequence[Plot]) -> dict[str, str]:
+def sections(looks: Sequence[Sections], drawn: Sequence[Plot]) -> dict[str, str]:
     """The parts of the page that there is something for, by their anchors."""
+    decided = sorted({look.confusion.part for look in looks if look.confusion})
     parts: list[tuple[str, str, Any]] = [
         ("summary", "Summary", True),
         ("comparison", "Comparison", len(looks) > 1),
         ("curves", "Learning curves", drawn),
-        ("decisions", "Decisions on the test data", any(look.confusion for look in looks)),
+        ("decisions", f"Decisions on the {' and '.join(decided)} data", decided),
         ("boundary", "Decision boundary", any(look.plane for look in looks)),
         ("layers", "Health of the layers", any(look.layers for look in looks)),
         ("settings", "Configuration, environment and data", any(look.run.about for look in looks)),
@@ -95,5 +97,5 @@ def day(date: str) -> str:
 
 def device(run: Run) -> str:
     environment = run.about.get("environment", {})
-    word, name = (str(environment.get(key, "")) for key in ("backend", "device"))
+    word, name = (str(environment.get(key) or "") for key in ("backend", "device"))
     return f"{word} ({name})" if word and name else word

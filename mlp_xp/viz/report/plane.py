@@ -11,6 +11,7 @@ from mlp_xp.viz.animation import boundary_figure
 from .decisions import names, of_classes, threshold
 from .plot import Plot, Toggle, shade
 from .run import Run
+from .words import is_number, number
 
 
 def plane(run: Run, which: int, title: str) -> tuple[Plot, list[Toggle]] | None:
@@ -22,7 +23,7 @@ def plane(run: Run, which: int, title: str) -> tuple[Plot, list[Toggle]] | None:
     if trainer is None or X is None or target is None or X.ndim != 2 or X.shape[1] != 2 or not len(X):
         return None
     outputs = np.asarray(trainer.predict(X[:1])).shape[-1]
-    labels = of_classes(target, outputs)
+    labels = of_classes(target, outputs, trainer)
     if labels is None:
         return None
     recording = run.recording if run.recording.snapshots else Recording([], [end(trainer)])
@@ -37,13 +38,16 @@ def plane(run: Run, which: int, title: str) -> tuple[Plot, list[Toggle]] | None:
         ground["colorbar"] |= {"orientation": "h", "yanchor": "bottom", "y": 1.02, "thickness": 10}
         ground["colorbar"]["title"]["side"] = "top"
     legend = []
-    for place, trace in enumerate(points):
+    for place, (name, trace) in enumerate(zip(classes, points, strict=True)):
         trace["meta"] = {"keys": [f"class-{which}-{place}"]}
-        legend.append(Toggle(f"class-{which}-{place}", trace["name"], shade(place), "", trace["marker"]["symbol"]))
+        legend.append(Toggle(f"class-{which}-{place}", name, shade(place), "", trace["marker"]["symbol"]))
     moments = [frame["layout"]["title"]["text"] for frame in content["frames"]]
     frames = [frame["data"] for frame in content["frames"]] if len(moments) > 1 else []
+    rows = run.about.get("data", {}).get("training rows")
+    some = f"{len(X):,} of the {number(rows)} rows of " if is_number(rows) and rows > len(X) else ""
     words = (
-        f"The ground is the class that the net decides on, the marks are the training data. At the end, {moments[-1]}."
+        f"The ground is the class that the net decides on, the marks are {some}the training data. At the end, "
+        f"{moments[-1]}."
     )
     words += f" At the start, {moments[0]}." if frames else ""
     return Plot(f"plane-{which}", title, words, content["data"], layout, shape, None, frames, moments), legend

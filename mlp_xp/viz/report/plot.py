@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mlp_xp.viz.style import COLOURS, MARKERS, SYMBOLS, look, pale
+from mlp_xp.viz.style import COLOURS, MARKERS, SYMBOLS, look, pale, verbatim
 
 from .words import is_number
 
@@ -17,6 +17,8 @@ MOST = 2000
 GREY = "#767676"
 CARD = "#1B2128"
 """What plots stand on where the page is dark."""
+DEEP = ("#0072B2", "#D55E00", "#009E73", "#CC6FA5", "#7A5200", "#1090F0", "#000000")
+"""COLOURS where the page is light: thin lines ask for a contrast of 3."""
 BRIGHT = ("#4BA3DB", "#FF8A45", "#2FC49B", "#E59CC6", "#F5B83D", "#A9DDFF", "#EDEFF2")
 """COLOURS where the page is dark."""
 
@@ -26,10 +28,10 @@ def mixed(colour: str, ground: str, share: float) -> str:
     return "#" + "".join(f"{round(below + share * (part - below)):02X}" for part, below in parts)
 
 
-PAIRS = list(zip(COLOURS, BRIGHT, strict=True))
-SHADES = {pale(light, share): mixed(dark, CARD, share) for light, dark in PAIRS for share in (0.25, 0.5, 0.6, 0.75)}
-DARK = {"#FFFFFF": CARD, "white": CARD, GREY: "#98A3AF", **dict(PAIRS), **SHADES}
-"""What every colour of a plot becomes where the page is dark."""
+LIGHT, DARK = (dict(zip(COLOURS, shades, strict=True)) for shades in (DEEP, BRIGHT))
+SHADES = {pale(one, share): mixed(dark, CARD, share) for one, dark in DARK.items() for share in (0.25, 0.5, 0.6, 0.75)}
+THEMES = {"light": LIGHT, "dark": DARK | {"#FFFFFF": CARD, "white": CARD, GREY: "#98A3AF"} | SHADES}
+"""What every colour of a plot becomes."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,13 @@ class Plot:
     frames: list[list[dict[str, Any]]] = field(default_factory=list)
     """What takes the place of the first traces, for each moment."""
     moments: list[str] = field(default_factory=list)
+    kind: str = ""
+    """metric or rate, of the learning curves: how a metric is drawn the page's controls change."""
 
     @property
     def json(self) -> str:
         drawn = {"data": self.traces, "layout": self.layout, "frames": self.frames, "moments": self.moments}
-        content = plain(drawn | {"log": self.logarithmic, "aspect": self.aspect})
+        content = plain(drawn | {"log": self.logarithmic, "aspect": self.aspect, "kind": self.kind})
         text = json.dumps(content, allow_nan=False, separators=(",", ":"))
         return text.replace("<", "\\u003c")  # no tag may end the script that holds it
 
@@ -112,7 +116,7 @@ def line(
         "mode": "lines+markers" if symbol or len(kept) == 1 else "lines",
         "x": [x[i] for i in kept],
         "y": [y[i] if is_number(y[i]) else None for i in kept],
-        "name": name,
+        "name": verbatim(name),
         "line": {"color": colour, "dash": dash, "width": 2},
         "marker": {"color": colour, "size": 7, "symbol": symbol or "circle", "maxdisplayed": 8},
         "hovertemplate": hover,
@@ -123,8 +127,8 @@ def line(
 def axes(x: str, y: str, across: Any = None, up: Any = None, hover: str = "x unified") -> dict[str, Any]:
     """A layout with titles of both axes, and what else is known of them."""
     return {
-        "xaxis": {"title": {"text": x}} | (across or {}),
-        "yaxis": {"title": {"text": y}} | (up or {}),
+        "xaxis": {"title": {"text": verbatim(x)}} | (across or {}),
+        "yaxis": {"title": {"text": verbatim(y)}} | (up or {}),
         "hovermode": hover,
     }
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from mlp_xp.train import History, Recording, Trainer
 from mlp_xp.train.history import numbers
 from mlp_xp.train.json_files import read_json
 from mlp_xp.train.run_folder import configured
+from mlp_xp.viz.curves import BESIDE
+
+from .words import is_number
 
 FILES = ("run.json", "history.csv", "metrics.json", "model.safetensors")
 """One of these makes a folder a run."""
@@ -34,15 +38,50 @@ class Run:
     recording: Recording = field(default_factory=Recording)
     results: dict[str, np.ndarray] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    damaged: set[str] = field(default_factory=set)
+    """The files that are there and cannot be read."""
+
+    def problem(self, words: str) -> None:
+        self.problems += [words] if words not in self.problems else []
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """The columns of the history that hold numbers, in their order; looked up once, when all is read."""
+        return list(dict.fromkeys(name for record in self.history for name in numbers(record)))
 
     @property
-    def columns(self) -> set[str]:
-        """The columns of the history that hold numbers."""
-        return {name for record in self.history for name in numbers(record)}
+    def metric_names(self) -> list[str]:
+        """What was measured in every epoch, the loss first."""
+        names = dict.fromkeys(name.removeprefix("val_") for name in self.columns if name not in BESIDE)
+        return sorted(names, key=lambda name: name != "loss")
+
+    def series(self, column: str) -> list[tuple[int, float]]:
+        """(epoch, value) where a column holds a number."""
+        pairs = ((int(record["epoch"]), record.get(column)) for record in self.history)
+        return [(epoch, value) for epoch, value in pairs if is_number(value)]
 
     @property
     def epochs(self) -> int:
-        return int(self.history["epoch"][-1]) if len(self.history) else 0
+        return int(self.history.records[-1]["epoch"]) if len(self.history) else 0
+
+    @property
+    def seconds(self) -> float:
+        """How long it took; NaN where nobody looked at the clock."""
+        given, spent = self.metrics.get("seconds"), [seconds for _, seconds in self.series("seconds")]
+        return float(given) if is_number(given) else sum(spent) if spent else float("nan")
+
+    @property
+    def tested(self) -> dict[str, float]:
+        """What was measured on the test data, the loss last."""
+        found = {name[5:]: x for name, x in self.metrics.items() if name.startswith("test_") and is_number(x)}
+        return dict(sorted(found.items(), key=lambda pair: pair[0] == "loss"))
+
+    @property
+    def part(self) -> str:
+        """What was looked at in the end: the test data or, where there are none, the validation data."""
+        kept = [part for part in ("test", "validation") if f"{part}_outputs" in self.results]
+        measured = {name.partition("_")[0] for name in self.metrics}
+        return kept[0] if kept else "validation" if "val" in measured and "test" not in measured else "test"
 
 
 def read_all(folders: Sequence[str | Path]) -> list[Run]:
@@ -105,6 +144,7 @@ class Reader:
         except Exception as error:  # a damaged file may fail in any way
             words = " ".join(str(error).split()).replace(f"{path}", name)
             self.run.problems.append(words if name in words else f"{name} cannot be read: {words}")
+            self.run.damaged.add(name)
             return False
         if attribute:
             setattr(self.run, attribute, content)

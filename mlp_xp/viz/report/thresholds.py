@@ -12,7 +12,8 @@ from .words import number
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Shares for a threshold that goes down, from none that is taken for class 1 to all."""
+    """Shares for a threshold that goes down, from none that is taken for class 1 to all: the lists are (n + 1,) for n
+    different scores. Of none there is no precision, its first entry is that of the highest score again."""
 
     false_alarms: list[float]
     """Of the rows of class 0."""
@@ -27,7 +28,7 @@ class Thresholds:
 
 
 def thresholds(run: Run) -> Thresholds | None:
-    """Those of class 1 in the test data, where there are two classes and rows of both."""
+    """Those of class 1, where there are two classes and rows of both."""
     found = outputs(run)
     if found is None or found[0].shape[1] > 2 or not 0 < found[1].sum() < len(found[1]):
         return None

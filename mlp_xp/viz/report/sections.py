@@ -10,25 +10,13 @@ from mlp_xp.viz.curves import best_epoch
 
 from . import health
 from .decisions import Confusion, confusion
+from .findings import Finding, findings, summary
 from .layers import layer_plots
 from .plane import plane
 from .plot import Plot, Toggle
 from .run import Run
 from .thresholds import threshold_plots
-from .words import (
-    Finding,
-    duration,
-    findings,
-    is_number,
-    measured,
-    metrics_of,
-    number,
-    said,
-    series,
-    summary,
-    test_metrics,
-    total_seconds,
-)
+from .words import duration, is_number, measured, number, said
 
 ROWS = 24
 """At most so many epochs are listed in a table, and the best."""
@@ -42,7 +30,7 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Look:
+class Sections:
     """One run as the page shows it."""
 
     run: Run
@@ -60,23 +48,25 @@ class Look:
     """What the folder does not hold, in words."""
 
     @classmethod
-    def at(cls, run: Run, which: int, name: str) -> "Look":
+    def at(cls, run: Run, which: int, name: str) -> "Sections":
         guard = Guard(run)
         recording = run.recording
         plots, toggles = guard("the layers", lambda: layer_plots(recording, which)) or ([], [])
+        drawn = guard("the plane", lambda: plane(run, which, name or "The classified plane"))
+        of_course = guard("what there is to notice", lambda: findings(run)) or []
         return cls(
             run,
-            summary(run),
-            [*findings(run), *(guard("the layers", lambda: health.findings(recording)) or [])],
-            tiles(run),
+            guard("the summary", lambda: summary(run)) or [],
+            [*of_course, *(guard("the layers", lambda: health.findings(recording)) or [])],
+            guard("the figures", lambda: tiles(run)) or [],
             guard("the confusion matrix", lambda: confusion(run)),
             guard("the curves over all thresholds", lambda: threshold_plots(run, which)) or [],
-            guard("the plane", lambda: plane(run, which, name or "The classified plane")),
+            drawn,
             guard("the layers", lambda: health.layers(recording)) or [],
             plots,
             toggles,
-            epochs(run),
-            missing(run),
+            guard("the epochs", lambda: epochs(run)) or ([], []),
+            missing(run, moves=drawn is None or bool(drawn[0].frames)),
         )
 
 
@@ -90,24 +80,25 @@ class Guard:
         try:
             return make()
         except (ValueError, LookupError, TypeError, ArithmeticError) as error:
-            words = f"{what} cannot be shown: {' '.join(str(error).split())}"
-            self.run.problems += [words] if words not in self.run.problems else []
+            self.run.problem(f"{what} cannot be shown: {' '.join(str(error).split())}")
             return None
 
 
-def missing(run: Run) -> list[str]:
-    """What the folder does not hold, and how it comes to hold it."""
+def missing(run: Run, moves: bool) -> list[str]:
+    """What the folder does not hold, and how it comes to hold it; does the plane move, if there is one?"""
     words = []
     if not len(run.history):
         words.append("No epoch was recorded: there are no learning curves.")
-    if not run.recording.records:
+    if not run.recording.records and "recording.json" not in run.damaged:
         words.append(
             "The layers were not recorded: pass callbacks=[recorder] with recorder = train.Recorder() to fit, and "
             "recording=recorder.recording to train.save_run."
         )
-    if "test_outputs" not in run.results and "confusion_matrix" not in run.metrics:
+    looked_at = f"{run.part}_outputs" in run.results or "confusion_matrix" in run.metrics
+    if not looked_at and "results.safetensors" not in run.damaged:
         words.append("There are no outputs for test data: pass test=(X, y) to train.save_run.")
-    if "train_x" in run.results and run.recording.records and not run.recording.snapshots:
+    unread = {"recording.json", "snapshots.safetensors"} & run.damaged
+    if not moves and not run.recording.snapshots and run.recording.records and not unread:
         words.append("The plane does not move, as there are no snapshots: train.Recorder(snapshots=True) keeps them.")
     return words
 
@@ -117,18 +108,19 @@ def missing(run: Run) -> list[str]:
 
 def tiles(run: Run) -> list[Tile]:
     """The figures that one looks for first."""
-    tested = test_metrics(run)
-    first = [name for name in ("accuracy", "loss") if name in tested] or list(tested)[:2]
-    found = [Tile(f"Test {said(name)}", measured(name, tested[name])) for name in first]
-    for metric in [name for name in ("loss", "accuracy") if name in metrics_of(run)]:
-        kind = "validation" if series(run, f"val_{metric}") else "training"
+    tested = run.tested
+    scores = [name for name in tested if name != "loss"]
+    first = ["accuracy"] if "accuracy" in tested else scores[: 1 if "loss" in tested else 2]
+    found = [Tile(f"Test {said(name)}", measured(name, tested[name])) for name in [*first, "loss"] if name in tested]
+    for metric in [name for name in ("loss", "accuracy") if name in run.metric_names]:
+        kind = "validation" if run.series(f"val_{metric}") else "training"
         best = best_epoch(run.history, metric)
         if best is not None:
             found.append(Tile(f"Best {kind} {metric}", measured(metric, best[1]), f"epoch {number(best[0])}"))
     if len(run.history):
         found.append(Tile("Epochs", number(run.epochs)))
-    if isfinite(total_seconds(run)):
-        found.append(Tile("Time", duration(total_seconds(run))))
+    if isfinite(run.seconds):
+        found.append(Tile("Time", duration(run.seconds)))
     count = run.about.get("configuration", {}).get("parameters")
     return [*found, Tile("Parameters", number(count))] if is_number(count) else found
 
@@ -136,7 +128,7 @@ def tiles(run: Run) -> list[Tile]:
 def epochs(run: Run) -> tuple[list[str], list[list[str]]]:
     """The head and some rows of the history: the first, the last and the best epoch are among them."""
     records = [numbers(record) for record in run.history]
-    names = [name for name in run.history.names if name in run.columns and name != "epoch"]
+    names = [name for name in run.columns if name != "epoch"]
     best = best_epoch(run.history, "loss")
     marked = [i for i, record in enumerate(records) if best is not None and record["epoch"] == best[0]]
     last = len(records) - 1
