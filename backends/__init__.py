@@ -15,9 +15,9 @@ from typing import Any
 
 import array_api_compat
 
-from .base import Array, Backend, BackendError, DeviceError, Status
+from .base import Array, Backend, BackendError, DeviceError, Status, Uncompiled
 
-__all__ = ["Array", "Backend", "BackendError", "DeviceError", "Status", "available", "of", "select"]
+__all__ = ["Array", "Backend", "BackendError", "DeviceError", "Status", "Uncompiled", "available", "of", "select"]
 
 NAMES = ("numpy", "cupy", "torch", "jax", "strict")
 VARIABLE = "MLP_XP_BACKEND"

@@ -101,7 +101,10 @@ class Backend:
         return lambda p, g, slots, coefficients, vectors: rule(xp, p, g, slots, coefficients, vectors)
 
     def compile(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
-        """Make a pure function of arrays and numbers fast; the arguments at `donate` may be overwritten."""
+        """Make a pure function of arrays and numbers fast; the arguments at `donate` may be overwritten.
+
+        A function that cannot be compiled runs as it is; then what comes back says why, as its attribute `reason`.
+        """
         return function
 
     # The rest follows from the members above.
@@ -166,6 +169,19 @@ class Backend:
 
         with of(example).scope():  # outside of it JAX makes float64 float32
             return theirs.asarray(host, device=array_api_compat.device(example))
+
+
+class Uncompiled:
+    """A backend that runs functions as they are: to look into them with a debugger, or to draw what is not keyed."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def compile(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+        return function
 
 
 def on_host(array: Any) -> bool:

@@ -73,7 +73,24 @@ class JAXBackend(Backend):
         self._jax.device_put(0.0, self.device).block_until_ready()
 
     def compile(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
-        return self._jax.jit(function, donate_argnums=donate)
+        return Jitted(self._jax, function, donate)
+
+
+class Jitted:
+    """A function compiled by XLA for each signature; as it is, where it looks at the numbers in an array."""
+
+    def __init__(self, jax: Any, function: Callable[..., Any], donate: tuple[int, ...]) -> None:
+        self._function, self._call = function, jax.jit(function, donate_argnums=donate)
+        self._untraceable = jax.errors.JAXTypeError, jax.errors.JAXIndexError
+        self.reason = ""
+
+    def __call__(self, *arguments: Any) -> Any:
+        try:
+            return self._call(*arguments)
+        except self._untraceable as error:  # found in tracing: nothing has been overwritten yet
+            self.reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            self._call = self._function
+        return self._call(*arguments)
 
 
 create = JAXBackend

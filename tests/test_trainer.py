@@ -12,6 +12,7 @@ import pytest
 from helpers import assert_close
 
 from mlp_xp import backends, nn, optim, train
+from mlp_xp.backends.on_numpy import NumPyBackend
 from mlp_xp.train import checkpoint, kept, rollback
 
 MODEL = nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Dropout(0.1), nn.Linear(16, 2))
@@ -886,3 +887,38 @@ def test_a_single_callback_needs_no_list_and_a_negative_factor_is_refused(tmp_pa
         trainer.scale_learning_rate(-1.0)
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         fit(trainer, callbacks=train.CSVLog(tmp_path / "none" / "log.csv"))
+
+
+class Scaled(nn.Tanh):
+    """Looks at the numbers in an array, as no compiled step can."""
+
+    def forward(self, xp: Any, p: Any, x: Any, ctx: Any) -> Any:
+        y, saved = super().forward(xp, p, x, ctx)
+        return (y * 0.5 if float(xp.sum(y)) > 0 else y), saved
+
+
+LOOKING = nn.Sequential(nn.Linear(3, 4), Scaled(), nn.Linear(4, 2))
+
+
+@pytest.mark.parametrize("word", ["numpy", "jax"])
+def test_a_step_that_cannot_be_compiled_runs_as_it_is_and_says_why(get_backend: Any, word: str) -> None:
+    backend = get_backend(word)
+    trainer, plain = new(backend, LOOKING), new(backend, LOOKING, compile=False)
+    assert trainer.fallback == plain.fallback == ""
+    for each in (trainer, plain):
+        fit(each, epochs=4)
+    assert trainer.fallback and plain.fallback == ""
+    np.testing.assert_array_equal(weights(trainer), weights(plain))
+    assert trainer.predict(X).shape == (90, 2)
+
+
+@pytest.mark.parametrize("optimizer", [optim.Adam(), optim.LBFGS()])
+def test_a_trainer_may_leave_its_steps_as_they_are(monkeypatch: pytest.MonkeyPatch, optimizer: optim.Optimizer) -> None:
+    monkeypatch.setattr(NumPyBackend, "compile", lambda *_, **__: pytest.fail("it compiles"))
+    trainer = new(optimizer=optimizer, compile=False)
+    fit(trainer, batch_size=None)
+    for again in (copy.deepcopy(trainer), trainer.to("numpy")):
+        assert again.compile is False
+        fit(again, batch_size=None)
+    with pytest.raises(ValueError, match="compile=True: choose 'auto' or False"):
+        new(compile=True)

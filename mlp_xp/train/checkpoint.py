@@ -28,7 +28,8 @@ def contents(trainer: "Trainer") -> tuple[dict[str, Any], dict[str, Any]]:
     slots = () if trainer.began == trainer.step else zip(trainer.optimizer.slot_names, trainer.state.slots, strict=True)
     for name, slot in slots:
         tensors |= {f"optimizer.{name}/{parameter}": part for parameter, part in trainer.named(slot).items()}
-    numbers = {name: getattr(trainer, name) for name in ("dtype", "seed", "l2", "step", "began", "epoch", "adapted")}
+    names = ("dtype", "seed", "l2", "compile", "step", "began", "epoch", "adapted")
+    numbers = {name: getattr(trainer, name) for name in names}
     return tensors, numbers | {"history": list(trainer.history.records)}
 
 
@@ -38,7 +39,8 @@ def rebuild(
     """A trainer that has reached what `contents` gave; an optimizer whose slots are not all there starts anew."""
     from .trainer import Trainer
 
-    options = {"dtype": numbers["dtype"], "seed": numbers["seed"], "l2": numbers.get("l2", 0.0)}  # none in older files
+    # Older files lack the later ones.
+    options = {name: numbers[name] for name in ("dtype", "seed", "l2", "compile") if name in numbers}
     trainer = Trainer(**parts, backend=backend, **options)
     trainer.parameters = {key: value for key, value in tensors.items() if "/" not in key}
     slots, began = [], numbers["began"]

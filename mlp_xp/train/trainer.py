@@ -51,6 +51,10 @@ class Trainer:
         l2 / (2 S) sum W^2  for each batch of S rows, or of sample weights with the sum S. The loss in the history
         holds it; evaluate leaves it out.
 
+    compile: "auto" lets the backend compile the steps, where it can and that is worth the time; `fallback` says why
+        where it cannot. False runs them as they are written, for a debugger, or for a layer of your own that is no
+        pure function.
+
     `trainer.history` has a record for each epoch, `trainer.step` and `trainer.epoch` count the updates and epochs made.
     """
 
@@ -65,6 +69,7 @@ class Trainer:
         seed: int = 0,
         metrics: Sequence[Metric] = (),
         l2: float = 0.0,
+        compile: str | bool = "auto",
     ) -> None:
         self._parts = checked(model, loss, optimizer or Adam(), metrics)
         self._optimizer = self._parts[2]
@@ -76,6 +81,9 @@ class Trainer:
             raise backends.BackendError(f"{self.backend.word} cannot compute in float64; use dtype='float32'")
         self.dtype, self.seed = dtype, inputs.whole("seed", seed, at_least=0)
         self._l2 = inputs.not_negative(f"l2={l2!r}", l2)
+        if compile is not False and compile != "auto":
+            raise ValueError(f"compile={compile!r}: choose 'auto' or False")
+        self.compile = compile
         self.layout = Layout(model)
         if not self.layout.entries:
             raise ValueError(f"{model} has no parameters to train; add a layer such as nn.Linear")
@@ -88,7 +96,7 @@ class Trainer:
         self._plan: Plan | None = None
         self._outputs = 0
 
-        shared = (self.backend, model, self.layout)
+        shared = (self.backend if compile else backends.Uncompiled(self.backend), model, self.layout)
         xp = self.backend.xp
         with self.backend.scope():
             like = self._like = xp.zeros((0,), dtype=getattr(xp, dtype), device=self.backend.device)
@@ -137,6 +145,11 @@ class Trainer:
     def finished(self) -> str:
         """Why an optimizer that knows when it is done (LBFGS) has ended the last fit; empty where it has not."""
         return getattr(self._training_step, "finished", "")
+
+    @property
+    def fallback(self) -> str:
+        """Why the steps run as they are written although compile="auto"; empty where they do not, or none was made."""
+        return getattr(self._training_step, "reason", "")
 
     @property
     def evaluations(self) -> int:
