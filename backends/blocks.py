@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from .fused import FusedLoop
 from .program import MISS, Program
 from .tape import Array, Value, record
 
@@ -11,10 +12,13 @@ BLOCK = 24_576
 
 
 class Blocks:
-    """An update `(p, g, slots, coefficients, vectors) -> (p, slots)` that owns p and slots, see `Backend.fuse`."""
+    """An update `(p, g, slots, coefficients, vectors) -> (p, slots)` that owns p and slots, see `Backend.fuse`.
 
-    def __init__(self, xp: Any, rule: Callable[..., Any]) -> None:
-        self._xp, self._rule = xp, rule
+    loop: takes the place of the blocks, where it can be run.
+    """
+
+    def __init__(self, xp: Any, rule: Callable[..., Any], loop: FusedLoop | None = None) -> None:
+        self._xp, self._rule, self._loop = xp, rule, loop
         self._programs: dict[tuple[Any, ...], Program | None] = {}
 
     def __call__(self, p: Array, g: Array, slots: tuple[Array, ...], coefficients: Any, vectors: Any) -> Any:
@@ -28,6 +32,8 @@ class Blocks:
 
     def _in_place(self, p: Array, *others: Any) -> None:
         *slots, g, coefficients, vectors = others
+        if self._loop is not None and self._loop.run(p, g, tuple(slots), coefficients, vectors):
+            return
         for start in range(0, p.shape[-1], BLOCK):
             cut = (..., slice(start, start + BLOCK))
             self._one(

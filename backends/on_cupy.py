@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .base import Array, Backend, BackendError, Status, load
-from .cuda_kernel import FusedRule
+from .cuda_kernel import launcher
+from .elementwise import CUDA
+from .fused import FusedLoop
 
 INSTALL = (
     'pip install "cupy-cuda13x[ctk]" (driver 580 or newer), "cupy-cuda12x[ctk]" (driver 525 or newer), '
@@ -131,7 +134,14 @@ class CuPyBackend(Backend):
 
     def fuse(self, rule: Callable[..., Any]) -> Callable[..., Any]:
         """Run the rule as one kernel over the whole vector, in place."""
-        return FusedRule(self.xp, rule, self._cupy.RawKernel)
+        xp, loop = self.xp, FusedLoop(rule, CUDA, partial(launcher, self._cupy.RawKernel))
+
+        def update(p: Array, g: Array, slots: tuple[Array, ...], coefficients: Any, vectors: tuple[Any, ...]) -> Any:
+            if loop.run(p, g, slots, coefficients, vectors):
+                return p, slots
+            return rule(xp, p, g, slots, coefficients, vectors)
+
+        return update
 
     def synchronize(self) -> None:
         with self.scope():

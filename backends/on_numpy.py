@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,10 @@ import numpy as np
 from .base import Array, Backend, BackendError, Status
 from .blocks import Blocks
 from .compiled import Compiled
+from .elementwise import NUMBA
+from .fused import FusedLoop
 from .lean import lean
+from .numba_loop import launcher
 
 
 def probe() -> Status:
@@ -44,8 +48,9 @@ class NumPyBackend(Backend):
         return np.errstate(all="ignore")
 
     def fuse(self, rule: Callable[..., Any]) -> Callable[..., Any]:
-        """Run the rule over blocks that fit the cache; the results of more than one are written in place."""
-        return Blocks(self.xp, rule)
+        """Run the rule in place: in one loop where numba is installed, else over blocks that fit the cache."""
+        loop = FusedLoop(rule, NUMBA, launcher) if find_spec("numba") else None
+        return Blocks(self.xp, rule, loop)
 
     def compile(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
         """Record what the function does, and replay it; without donated arguments it is run as it is."""

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from helpers import assert_close
 
 from mlp_xp import nn, optim
 from mlp_xp.backends import select
-from mlp_xp.backends.cuda_kernel import NAME, FusedRule
+from mlp_xp.backends.cuda_kernel import NAME
+from mlp_xp.backends.on_cupy import CuPyBackend
 
 XP = select("numpy").xp
 LAYOUT = nn.Layout(nn.Sequential(nn.Linear(9, 7), nn.Linear(7, 3)))
@@ -97,6 +99,13 @@ def passed(argument: Any) -> Any:
     return ctypes.c_double(argument) if isinstance(argument, np.float64) else ctypes.c_longlong(int(argument))
 
 
+def fuse(make: Callable[[str, str], Any]) -> Callable[..., Any]:
+    """CuPy's fuse, with another compiler, over NumPy arrays."""
+    backend = object.__new__(CuPyBackend)  # without a device
+    backend.xp, backend._cupy = XP, SimpleNamespace(RawKernel=make)
+    return backend.fuse
+
+
 def trained(optimizer: optim.Optimizer, fuse: Callable[..., Any], dtype: str) -> list[np.ndarray]:
     """The parameters and slots after a few updates."""
     rng = np.random.default_rng(0)
@@ -124,7 +133,7 @@ def test_the_rule_of_every_optimizer_compiles(nvrtc: Callable[[str], bytes], nam
         sources.append(source)
         return lambda grid, block, arguments: None
 
-    trained(FUSED[name], lambda rule: FusedRule(XP, rule, make), dtype)
+    trained(FUSED[name], fuse(make), dtype)
     for source in sources:
         assert NAME.encode() in nvrtc(source)
     assert sources
@@ -139,7 +148,7 @@ def test_the_kernel_of_every_optimizer_does_what_the_rule_does(on_host: Any, nam
         made.append(source)
         return on_host(source, name)
 
-    fused = trained(FUSED[name], lambda rule: FusedRule(XP, rule, make), dtype)
+    fused = trained(FUSED[name], fuse(make), dtype)
     for one, other in zip(fused, trained(FUSED[name], plain, dtype), strict=True):
         assert_close(one, other, 16, dtype)
     assert 1 <= len(made) <= 2  # an average has one of its own
@@ -153,7 +162,7 @@ def test_nan_and_infinity_come_through(on_host: Any) -> None:
     p, g = (array.copy() for array in np.meshgrid(some, some))
     expected, others = rule(XP, p, g, (), (), ())
     slots = np.zeros_like(p), np.zeros_like(p)
-    result, slots = FusedRule(XP, rule, on_host)(p, g, slots, (), (None,))
+    result, slots = fuse(on_host)(rule)(p, g, slots, (), (None,))
     for one, other in zip((result, *slots), (expected, *others), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -174,7 +183,7 @@ def neighbours(xp: Any, p: Any, g: Any, slots: Any, numbers: Any, vectors: Any) 
 def test_what_is_not_elementwise_is_run_as_it_is(rule: Any) -> None:
     p, g = np.linspace(0.5, 1, 64), np.linspace(1, 2, 64)
     expected = rule(XP, p, g, (), (0.5,), ())
-    found = FusedRule(XP, rule, lambda source, name: pytest.fail(source))(p, g, (), (0.5,), ())
+    found = fuse(lambda source, name: pytest.fail(source))(rule)(p, g, (), (0.5,), ())
     np.testing.assert_array_equal(found[0], expected[0])
 
 
@@ -183,6 +192,6 @@ def test_so_are_arrays_with_gaps() -> None:
         return lambda *arguments: pytest.fail("a launch")
 
     rule = optim.SGD(0.1).rule
-    update = FusedRule(XP, lambda xp, p, g, slots, numbers, vectors: rule(xp, p, g, slots, numbers), make)
+    update = fuse(make)(lambda xp, p, g, slots, numbers, vectors: rule(xp, p, g, slots, numbers))
     p, g = np.ones(128)[::2], np.ones(64)
     np.testing.assert_array_equal(update(p, g, (), (0.25, 0.0, 1.0), ())[0], np.full(64, 0.75))

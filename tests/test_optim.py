@@ -12,7 +12,7 @@ from cases import OPTIMIZERS, without_case
 from helpers import assert_close
 
 from mlp_xp import backends, nn, optim
-from mlp_xp.backends import blocks
+from mlp_xp.backends import blocks, on_numpy
 from mlp_xp.nn.config import from_config, to_config
 from mlp_xp.optim.adam import momentum_products
 
@@ -413,9 +413,15 @@ def test_an_update_is_pure_and_each_result_has_a_buffer_of_its_own(optimizer: op
         assert len(slots) == len(optimizer.slot_names) == len(set(optimizer.slot_names))
 
 
+@pytest.mark.parametrize("numba", [False, True])
 @all_optimizers
-def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, optimizer: optim.Optimizer) -> None:
+def test_blocks_or_a_compiled_loop_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, optimizer: optim.Optimizer, numba: bool
+) -> None:
+    if numba:
+        pytest.importorskip("numba")
     whole = follow(optimizer, 20), follow(optimizer, 20, averaged=True)
+    monkeypatch.setattr(on_numpy, "find_spec", lambda name: numba or None)
     monkeypatch.setattr(blocks, "BLOCK", 50)
     np.testing.assert_array_equal((follow(optimizer, 20), follow(optimizer, 20, averaged=True)), whole)
 

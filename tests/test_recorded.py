@@ -11,7 +11,7 @@ import pytest
 from cases import BATCH, LAYERS, LOSSES, METRICS, OPTIMIZERS, Case, LossCase, MetricCase
 
 from mlp_xp import nn, optim, train
-from mlp_xp.backends import blocks, compiled, select
+from mlp_xp.backends import blocks, compiled, on_numpy, select
 from mlp_xp.backends.compiled import Compiled
 from mlp_xp.backends.on_numpy import NumPyBackend
 from mlp_xp.backends.program import Program
@@ -73,6 +73,7 @@ def test_every_optimizer(monkeypatch: pytest.MonkeyPatch, optimizer: optim.Optim
         return net(nn.Linear(3, 5), nn.BatchNorm(5), nn.Tanh(), nn.Linear(5, 3), optimizer=optimizer)
 
     assert_the_same(make, X, LABELS)
+    monkeypatch.setattr(on_numpy, "find_spec", lambda name: None)
     monkeypatch.setattr(blocks, "BLOCK", 50)
     assert_the_same(make, X, LABELS)
 
