@@ -16,7 +16,10 @@ os.environ.setdefault("SCIPY_ARRAY_API", "1")  # scikit-learn's array API needs 
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 from mlp_xp import backends
+from mlp_xp.backends import compiled
 from mlp_xp.backends.on_numpy import NumPyBackend
+
+compiled.EAGER_CALLS = 0  # NumPy's steps are recorded from the first one on, however short a test is
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
