@@ -187,7 +187,7 @@ def ours(word: str) -> Entrant:
         lambda case, start: Ours(case, start, backend),
         word=backend.word,
         kind="CUDA" if on_cuda else "CPU",
-        device=backend.device_name(),
+        device=backend.device_name() if on_cuda else "CPU",
         has_float64=backend.has_float64,
     )
 
@@ -224,7 +224,7 @@ PEERS = {
 }
 USUAL = ("sklearn", "torch", "torch-fused", "torch-graph", "jax")
 """All but the one that compiles for minutes."""
-QUICK = ("sklearn", "torch", "torch-fused")
+QUICK = ("sklearn", "torch")
 
 
 def peer(word: str, kind: str) -> Entrant:

@@ -131,9 +131,5 @@ def settle_memory() -> int:
     What was freed before would otherwise serve what is measured, and not be seen.
     """
     ctypes.CDLL(None).malloc_trim(0)
-    forget_highest()
-    return resident("VmRSS")
-
-
-def forget_highest() -> None:
     Path("/proc/self/clear_refs").write_text("5")
+    return resident("VmRSS")

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from contestants import PEERS, Entrant, ours, peer
-from machine import forget_highest, resident, settle_memory, why_no_memory
+from machine import resident, settle_memory, why_no_memory
 from nets import OPTIMIZERS, Case, Net, first_weights, make_data
 from turns import Result, Turns, both_tables, markdown_table, present
 
@@ -76,8 +76,9 @@ class Memory:
                     yield f"memory, {case}: {entrant.name}"
                     found = self.bytes.setdefault(case, {}).setdefault(entrant.name, [])
                     script = str(Path(__file__).with_name("memory_of.py"))
-                    net = " ".join(map(str, (*case.net.sizes, case.net.batch, case.net.steps))).split()
-                    found.append(int(child(script, entrant.role, entrant.word, entrant.kind, case.optimizer, *net)))
+                    numbers = map(str, (*case.net.sizes, case.net.batch, case.net.steps))
+                    who = (entrant.role, entrant.word, entrant.kind)
+                    found.append(int(child(script, *who, case.optimizer, *numbers)))
 
     def markdown(self) -> str:
         reason = why_no_memory()
@@ -107,7 +108,7 @@ def needed_memory(role: str, word: str, kind: str, case: Case) -> int:
     """Bytes that training takes beyond what this process held before: run it in a process of its own."""
     entrant = ours(word) if role == "ours" else peer(word, kind)
     assert entrant.make is not None
-    tiny = Case(Net((case.net.sizes[0], 2, case.net.sizes[-1]), 2, 2), case.optimizer)
+    tiny = Case(Net((case.net.sizes[0], 2, case.net.sizes[-1]), batch=32, steps=2), case.optimizer)
     start, data = first_weights(case), make_data(case)
     small, little = first_weights(tiny), make_data(tiny)
     entrant.make(tiny, small).epoch(*little)
@@ -117,7 +118,7 @@ def needed_memory(role: str, word: str, kind: str, case: Case) -> int:
     if kind == "CUDA":
         # The device holds the data too.
         return device_memory(word, peak=True) - before - sum(array.nbytes for array in data)
-    forget_highest()
+    settle_memory()
     contestant.epoch(*data)
     return resident("VmHWM") - before
 
@@ -147,13 +148,13 @@ def device_memory(word: str, peak: bool) -> int:
 ROWS = "import numpy as np; x, y = np.ones((4, 2), 'float32'), np.array([0, 1, 0, 1]); "
 PROGRAMS = {
     "ours": (
-        "import mlp_xp",
+        "from mlp_xp import nn, optim, train",
         ROWS + "from mlp_xp import nn, optim, train; net = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2)); "
         "train.Trainer(net, nn.SoftmaxCrossEntropy(), optim.SGD(.1), backend={word!r})"
         ".fit(x, y, epochs=1, batch_size=4, progress=False)",
     ),
     "sklearn": (
-        "import sklearn",
+        "from sklearn.neural_network import MLPClassifier",
         ROWS + "from sklearn.neural_network import MLPClassifier; "
         "MLPClassifier(8, solver='sgd', batch_size=4).partial_fit(x, y, classes=[0, 1])",
     ),
@@ -165,7 +166,7 @@ PROGRAMS = {
         "nn.functional.cross_entropy(net(x), y).backward(); optimizer.step(); net[0].weight.cpu()",
     ),
     "jax": (
-        "import jax",
+        "import jax, optax",
         ROWS + "import jax, optax; normal = np.random.default_rng(0).standard_normal; "
         "forward = lambda w, x: jax.nn.relu(x @ w[0] + w[1]) @ w[2] + w[3]; "
         "loss = lambda w: optax.softmax_cross_entropy_with_integer_labels(forward(w, x), y).mean(); "
@@ -173,7 +174,7 @@ PROGRAMS = {
         "w = [normal(s).astype('float32') for s in ((2, 8), 8, (8, 2), 2)]; jax.block_until_ready(step(w))",
     ),
 }
-"""What imports a library, and what trains one step of 2-8-2 with it."""
+"""What imports all that a program needs of a library, and what trains one step of 2-8-2 with it."""
 
 
 @dataclass

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,15 +22,16 @@ class PyTorch:
     """Is the step recorded, so that the optimizer must keep its count of steps on the device?"""
 
     def __init__(self, case: Case, start: Weights, device: str) -> None:
+        self._device, self._batch = torch.device(device), case.net.batch
+        self._dtype = getattr(torch, case.dtype)
         layers: list[Any] = []
         for weight, bias in zip(start[::2], start[1::2], strict=True):
             inputs, outputs = weight.shape
-            linear = torch.nn.Linear(inputs, outputs, dtype=getattr(torch, case.dtype))
+            linear = torch.nn.Linear(inputs, outputs, dtype=self._dtype)
             with torch.no_grad():
                 linear.weight.copy_(torch.from_numpy(weight.T))
                 linear.bias.copy_(torch.from_numpy(bias))
             layers += [linear, torch.nn.ReLU()]
-        self._device, self._batch = torch.device(device), case.net.batch
         self._model = torch.nn.Sequential(*layers[:-1]).to(self._device)
         self._loss = torch.nn.CrossEntropyLoss()
         # None leaves the choice between its loops to PyTorch.
@@ -38,6 +41,11 @@ class PyTorch:
         self._optimizer = getattr(torch.optim, case.optimizer)(self._model.parameters(), **options)
 
     def epoch(self, x: np.ndarray, y: np.ndarray, shuffle: bool = True) -> None:
+        # A compiled or recorded optimizer counts its steps in the default type, and corrects for them in that.
+        with default_dtype(self._dtype):
+            self._epoch(x, y, shuffle)
+
+    def _epoch(self, x: np.ndarray, y: np.ndarray, shuffle: bool) -> None:
         device, rows = self._device, len(x)
         inputs, targets = torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)
         order = torch.randperm(rows, device=device) if shuffle else torch.arange(rows, device=device)
@@ -118,7 +126,7 @@ class Graph(PyTorch):
         self._total = torch.zeros((), device=self._device)
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, torch.Tensor]] = {}
 
-    def epoch(self, x: np.ndarray, y: np.ndarray, shuffle: bool = True) -> None:
+    def _epoch(self, x: np.ndarray, y: np.ndarray, shuffle: bool) -> None:
         device, rows = self._device, len(x)
         inputs, targets = torch.from_numpy(x), torch.from_numpy(y)
         if self._data is None or self._data[0].shape != inputs.shape:
@@ -160,6 +168,16 @@ class Graph(PyTorch):
         """The parameters, then what the optimizer keeps for them."""
         state = self._optimizer.state.values()
         return [*self._model.parameters(), *(tensor for slots in state for tensor in slots.values())]
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def why_not_compile() -> str:

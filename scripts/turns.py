@@ -154,10 +154,11 @@ def both_tables(results: Sequence[Result], entrants: Sequence[Entrant]) -> str:
 
 
 def compiling(results: Sequence[Result]) -> str:
-    """A line on the turns before the first round, where they took longer by a second and more."""
+    """A line on the turns before the first round, where they took more than twice as long, and a second longer."""
     longest: dict[str, float] = {}
     for result in results:
-        for name in result.first:
-            longest[name] = max(longest.get(name, 0.0), result.compiling(name))
-    said = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in longest.items() if seconds >= 1)
+        for name, first in result.first.items():
+            if result.compiling(name) > max(1, first / 2):
+                longest[name] = max(longest.get(name, 0.0), result.compiling(name))
+    said = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in longest.items())
     return f"Not counted: the first turn, with compiling, took longer by up to: {said}." if said else ""
