@@ -106,7 +106,10 @@ def as_json(measures: dict[str, Measure], about: dict[str, Any]) -> str:
 
 def parse(arguments: Sequence[str] | None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     nets = "\n".join(f"  {number}  {net}, batch {net.batch}" for number, net in enumerate(NETS, 1))
-    kinds = "\n".join(f"  {word:13} {title}, {rounds} rounds" for word, (title, rounds, _) in MEASURES.items())
+    kinds = "\n".join(
+        f"  {word:13} {title}, {'once' if rounds == 1 else f'{rounds} rounds'}"
+        for word, (title, rounds, _) in MEASURES.items()
+    )
     parser = argparse.ArgumentParser(
         description="Measure the speed of mlp_xp beside scikit-learn, PyTorch and JAX.",
         epilog=f"""nets:
@@ -185,6 +188,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"argument --backend: {error}")
     except ValueError as error:
         parser.error(f"argument --peers: {error}")
+    if given.peers not in (None, "all", "none"):
+        here = {entrant.word for entrant in entrants}
+        for word in (word for word in words(given.peers) if word not in here):
+            parser.error(f"argument --peers: {word} is for {PEERS[word].kinds[0]}, and --backend names nothing there")
     try:
         if given.out:
             require_writable(given.out)
