@@ -31,13 +31,15 @@ class Steps:
         for case in self.cases:
             yield f"checking {case}"
             check(case, self.entrants)
-        for case in self.cases:
-            self.results.append(Result(self.what(case), parts=case.net.steps))
+        for number, case in enumerate(self.cases):
+            self.results.append(Result(self.what(number), parts=case.net.steps))
             # Closed at once, so that its nets do not stay in memory beside the next ones.
             with closing(train_in_turns(self.results[-1], case, make_data(case), self.entrants, self.rounds)) as turns:
                 yield from turns
 
-    def what(self, case: Case) -> dict[str, Any]:
+    def what(self, number: int) -> dict[str, Any]:
+        """A case by its number, for the first columns."""
+        case = self.cases[number]
         return {"net": str(case.net), "batch": case.net.batch, "optimizer": case.optimizer}
 
     @property
@@ -72,11 +74,11 @@ class Growth(Steps):
     def __init__(
         self, entrants: Sequence[Entrant], rounds: int, growth: dict[str, list[Net]] = GROWTH, optimizer: str = "Adam"
     ) -> None:
-        self.groups = {Case(net, optimizer): word for word, nets in growth.items() for net in nets}
-        super().__init__(list(self.groups), entrants, rounds)
+        self.grows = [word for word, nets in growth.items() for _ in nets]
+        super().__init__([Case(net, optimizer) for nets in growth.values() for net in nets], entrants, rounds)
 
-    def what(self, case: Case) -> dict[str, Any]:
-        return {"grows": self.groups[case]} | super().what(case)
+    def what(self, number: int) -> dict[str, Any]:
+        return {"grows": self.grows[number]} | super().what(number)
 
 
 @dataclass

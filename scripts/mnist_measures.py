@@ -52,8 +52,8 @@ class Epochs(Steps):
         for case in self.cases:
             yield f"checking {case}"
             check(case, self.entrants)
-        for case in self.cases:
-            self.results.append(Result(self.what(case)))
+        for number, case in enumerate(self.cases):
+            self.results.append(Result(self.what(number)))
             with closing(train_in_turns(self.results[-1], case, training, self.entrants, self.rounds)) as turns:
                 yield from turns
 

@@ -393,10 +393,13 @@ def test_growth_says_what_grows() -> None:
     from measures import Growth
     from nets import Net
 
-    growth = {"depth": [Net((3, 4, 2), 4, 2), Net((3, 4, 4, 2), 4, 2)], "batch": [Net((3, 4, 2), 8, 2)]}
+    growth = {
+        "depth": [Net((3, 4, 2), 4, 2), Net((3, 4, 4, 2), 4, 2)],
+        "batch": [Net((3, 4, 2), 4, 2), Net((3, 4, 2), 8, 2)],
+    }
     text = finished(Growth(find_entrants(["numpy"], []), 1, growth)).split("\n\n")[0]
     assert [(row["grows"], row["net"], row["batch"]) for row in table(text)] == [
-        *[("depth", "3-4-2", "4"), ("depth", "3-4-4-2", "4"), ("batch", "3-4-2", "8")]
+        *[("depth", "3-4-2", "4"), ("depth", "3-4-4-2", "4"), ("batch", "3-4-2", "4"), ("batch", "3-4-2", "8")]
     ]
 
 
