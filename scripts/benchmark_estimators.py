@@ -12,22 +12,19 @@ held before, with the data and the libraries loaded, and without what was free i
 """
 
 import argparse
-import ctypes
 import json
-import os
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from platform import libc_ver
 from statistics import median
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-from benchmark import ROUNDS, environment, require_writable
+from machine import busy, environment, load, require_writable, resident, settle_memory, why_no_memory
 from sklearn import neural_network
 from sklearn.datasets import load_digits, make_classification
 from sklearn.exceptions import ConvergenceWarning
@@ -37,6 +34,7 @@ from mlp_xp import data, estimators
 
 Data = tuple[np.ndarray, np.ndarray]
 KINDS: dict[str, type] = {"mlp_xp": estimators.MLPClassifier, "scikit-learn": neural_network.MLPClassifier}
+ROUNDS = 7
 NEVER = 10**6
 """More epochs without progress than any fit here has."""
 
@@ -120,21 +118,13 @@ def measure(case: Case, rounds: int, folder: str | None, bar: tqdm) -> Result:
     return result
 
 
-def resident(name: str) -> int:
-    """A number of bytes out of Linux's description of this process: VmRSS, or VmHWM, the highest so far."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
-
-
 def needed_memory(kind: str, case: Case, folder: str | None) -> float:
     """Megabytes that a fit needs beyond what the process held before."""
     X, y = case.load(folder)
     fitted(
         kind, replace(case, hidden=(2,), epochs=1), X[:50], y[:50]
     )  # what is imported and allocated once is not the fit's
-    ctypes.CDLL(None).malloc_trim(0)  # else what was freed before would serve the fit, and not be seen
-    Path("/proc/self/clear_refs").write_text("5")  # sets the highest so far to what is held now
-    before = resident("VmRSS")
+    before = settle_memory()
     fitted(kind, case, X, y)
     return (resident("VmHWM") - before) / 2**20
 
@@ -174,8 +164,8 @@ def report(results: Sequence[Result], about: dict[str, Any]) -> str:
             f"{result.case}: {_both(result.loss, '.4f')}, {_both(result.accuracy, '.4f')}" for result in results
         ),
     ]
-    if (about["load before"] or 0) > 0.3 * (about["cores"] or 1):
-        lines.append(f"Others were using this machine: the load was {about['load before']:.1f} before the start.")
+    if warning := busy(about["load before"]):
+        lines.append(warning)
     return "\n".join(lines)
 
 
@@ -217,13 +207,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kind, number = options.memory_of
         print(needed_memory(kind, cases[int(number)], options.data))
         return 0
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    before = load()
     results: list[Result] = []
     try:
         with tqdm(total=len(cases) * (rounds + 1) * len(KINDS), unit="fit", disable=None) as bar:
             for number, case in enumerate(cases):
                 result = measure(case, rounds, options.data, bar)
-                if libc_ver()[0] == "glibc":
+                if not why_no_memory():
                     for _ in range(rounds):
                         measure_memory(result, number, options.quick, options.data)
                 results.append(result)
@@ -234,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FileNotFoundError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    about = environment([]) | {"load before": load, "rounds": rounds}
+    about = environment() | {"load before": before, "rounds": rounds}
     text = report(results, about)
     print(text)
     if options.out:
