@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .fused import FusedLoop
-from .program import MISS, Program
+from .program import MISS, Program, compiled
 from .tape import Array, Value, record
 
 BLOCK = 24_576
@@ -57,6 +57,6 @@ class Blocks:
 
     def _compiled(self, block: tuple[Any, ...]) -> Program | None:
         try:
-            return Program(record(lambda *arguments: self._rule(self._xp, *arguments), block, (0, 2)), bound=False)
+            return compiled(record(lambda *arguments: self._rule(self._xp, *arguments), block, (0, 2)), bound=False)
         except Exception:  # whatever a stand-in is not fit for; an error of the rule itself shows when it is run
             return None

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from .program import MISS, Arena, Program
+from .memory import Arena
+from .program import MISS, Program, compiled
 from .tape import Untraceable, leaves, record
 
 EAGER_CALLS = 0
@@ -66,7 +67,7 @@ class Compiled:
         recording, again = (record(self._function, arguments, self._donate) for _ in range(2))
         if not recording.same(again):
             raise Untraceable("it does not do the same in every call: a layer or loss must be a pure function")
-        return Program(recording, arena=self._arena)
+        return compiled(recording, arena=self._arena)
 
     def _remember(self, key: Any, value: int | Program) -> None:
         self._found.pop(key, None)

@@ -6,6 +6,7 @@ computed where it will lie.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
@@ -18,26 +19,134 @@ MISS: Any = object()
 """What a program gives for arguments that it was not made for."""
 
 
+@dataclass(eq=False)
 class Program:
-    """A recording, made to run.
+    """A recorded function, ready to run."""
 
-    bound: donated arrays are the same ones in every call, those that `bind` was given last; views of them are cut
-    there. Else every call cuts its own.
+    source: str
+    """The function `run(*arguments)`: what was recorded, or MISS for arguments that it was not made for."""
+    space: dict[str, Any]
+    """What stands behind the names in the source."""
+    arguments: Any
+    """The tree of arguments: of each leaf its name, whether it is an array, and whether it is bound."""
+    views: list[tuple[str, Callable[..., Any], str, tuple[Any, ...]]]
+    """Name, function, name of its first argument and the others of what is cut anew when other arrays are bound."""
+    outcome: Any
+    """The tree of names that the function gives, where these are bound arrays and constants; else None."""
+
+    def __post_init__(self) -> None:
+        exec(self.source, self.space)
+        self.run: Callable[..., Any] = self.space["run"]
+
+    def bind(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Take the donated arrays among these arguments as those of the calls to come; gives what to call `run` with.
+
+        A NumPy scalar, or an array with gaps, is copied: neither can be written to as it is.
+        """
+        kinds = leaves(self.arguments)
+
+        def taken(leaf: Any) -> Any:
+            argument = next(kinds)
+            if argument.array:
+                leaf = np.asarray(leaf)
+            if argument.bound:
+                if not (leaf.flags.c_contiguous and leaf.flags.writeable):
+                    leaf = leaf.copy()
+                self.space[argument.name] = self.space[f"bound_{argument.name}"] = leaf
+            return leaf
+
+        arguments = mapped(arguments, taken)
+        for name, function, base, others in self.views:
+            self.space[name] = function(self.space[base], *others)
+        if self.outcome is not None:
+            self.space["outcome"] = mapped(self.outcome, lambda word: eval(word, self.space))
+        return arguments
+
+
+@dataclass(frozen=True)
+class Argument:
+    name: str
+    array: bool
+    bound: bool
+
+
+def compiled(recording: Recording, bound: bool = True, arena: Arena | None = None) -> Program:
+    """bound: donated arrays are the same ones in every call, those that `Program.bind` was given last, and views of
+    them are cut there. Else every call cuts its own.
     """
+    return Writer(recording, bound, arena or Arena()).program()
 
-    def __init__(self, recording: Recording, bound: bool = True, arena: Arena | None = None) -> None:
+
+class Writer:
+    """Writes a program, call by call."""
+
+    def __init__(self, recording: Recording, bound: bool, arena: Arena) -> None:
         self._recording, self._bound, self._calls = recording, bound, recording.calls
         self._paired = recording.paired
         self._outcome = list(leaves(recording.outcome))
-        self._plan = Plan(recording, arena or Arena())
+        self._plan = Plan(recording, arena)
         self._space: dict[str, Any] = {"ndarray": np.ndarray, "copyto": np.copyto, "miss": MISS}
         self._constants: dict[int, str] = {}
         self._names = {each.value: each.name for each in recording.inputs if isinstance(each.value, Recorded)}
         self._fixed = {each.value for each in recording.inputs if bound and each.donated}
         """What has the same place in every call."""
-        self._views: list[Call] = []
+        self._views: list[tuple[str, Callable[..., Any], str, tuple[Any, ...]]] = []
+
+    def program(self) -> Program:
         lines = [line for index, call in enumerate(self._calls) for line in self._written(index, call)]
-        self._finish(lines)
+        results = list(self._results(lines))
+        constant = self._bound and all(
+            leaf in self._paired or not isinstance(each, Recorded) for leaf, each in enumerate(self._outcome)
+        )
+        arguments = mapped(self._recording.arguments, self._argument_of(iter(self._recording.inputs)))
+        checks = " and ".join(map(self._check, self._recording.inputs)) or "True"
+        names, tree = iter(results), self._recording.outcome
+        outcome = mapped(tree, lambda _: next(names))
+        body = "\n    ".join(
+            [
+                f"{_pattern(arguments)} = arguments",
+                f"if not ({checks}):",
+                "    return miss",
+                *lines,
+                f"return {'outcome' if constant else self._tree(outcome)}",
+            ]
+        )
+        source = f"def run(*arguments):\n    {body}\n"
+        return Program(source, self._space, arguments, self._views, outcome if constant else None)
+
+    def _argument_of(self, inputs: Iterator[Any]) -> Callable[[Any], Argument]:
+        def made(_: Any) -> Argument:
+            each = next(inputs)
+            array = isinstance(each.value, Value)
+            return Argument(each.name, array, array and each.donated and self._bound)
+
+        return made
+
+    def _results(self, lines: list[str]) -> Iterator[str]:
+        """The words for what the function gives; adds to the lines what puts it where it belongs."""
+        for leaf, each in enumerate(self._outcome):
+            place = self._paired.get(leaf)
+            if place is not None:
+                if self._names[each] != self._names[place]:
+                    if any(self._plan.of[each] is self._plan.of[other] for other in self._paired.values()):
+                        raise Untraceable("a donated array is to take the place of another")
+                    lines.append(f"copyto({self._names[place]}, {self._names[each]})")
+                yield self._names[place]
+            elif isinstance(each, Value):
+                yield f"{self._names[each]}.copy()"  # the memory is used again in the next call
+            else:
+                yield self._word(each)
+
+    def _tree(self, tree: Any) -> str:
+        """A tree of words as an expression that makes it."""
+        if not isinstance(tree, tuple | list):
+            return str(tree)
+        inside = ", ".join(map(self._tree, tree))
+        if type(tree) is tuple:
+            return f"({inside},)" if tree else "()"
+        if hasattr(tree, "_fields"):
+            return f"{self._word(type(tree))}({inside})"
+        return f"[{inside}]"
 
     # Where results are written
 
@@ -80,8 +189,9 @@ class Program:
         if call.kind == "number":
             yield f"{name} = {call.infix(words)}"
         elif call.kind == "view" and call.arguments[0] in self._fixed and len(list(call.sources)) == 1:
+            _, *others = call.arguments
             self._fixed.add(call.results[0])
-            self._views.append(call)
+            self._views.append((name, call.function, words[0], tuple(others)))
         elif call.kind in ("view", "fresh"):
             if call.function is item:
                 yield f"{name} = {words[0]}[{', '.join(words[1:])},]"
@@ -137,36 +247,6 @@ class Program:
             self._space[name] = thing
         return self._constants[id(thing)]
 
-    def _finish(self, lines: list[str]) -> None:
-        results = []
-        for leaf, each in enumerate(self._outcome):
-            place = self._paired.get(leaf)
-            if place is not None:
-                if self._names[each] != self._names[place]:
-                    if any(self._plan.of[each] is self._plan.of[other] for other in self._paired.values()):
-                        raise Untraceable("a donated array is to take the place of another")
-                    lines.append(f"copyto({self._names[place]}, {self._names[each]})")
-                results.append(self._names[place])
-            elif isinstance(each, Value):
-                results.append(f"{self._names[each]}.copy()")  # the memory is used again in the next call
-            else:
-                results.append(self._word(each))
-        names = iter([each.name for each in self._recording.inputs])
-        head = [f"{_pattern(self._recording.arguments, names)} = arguments"]
-        checks = " and ".join(map(self._check, self._recording.inputs))
-        if checks:
-            head += [f"if not ({checks}):", "    return miss"]
-        self._constant_outcome = self._bound and all(
-            leaf in self._paired or not isinstance(each, Recorded) for leaf, each in enumerate(self._outcome)
-        )
-        self._results = results
-        tail = "outcome" if self._constant_outcome else f"rebuilt(({', '.join(results)},))"
-        self._space["rebuilt"] = self._rebuilt
-        body = "\n    ".join([*head, *lines, f"return {tail}"])
-        self.source = f"def run(*arguments):\n    {body}\n"
-        exec(self.source, self._space)
-        self.run: Callable[..., Any] = self._space["run"]
-
     def _check(self, argument: Any) -> str:
         """What tells whether an argument is one that the program was made for."""
         name, value = argument.name, argument.value
@@ -179,39 +259,9 @@ class Program:
             return f"type({name}) is {type(value.example).__name__}"
         return f"{name} == {value!r}" if isinstance(value, str) else f"{name} is {value!r}"
 
-    def _rebuilt(self, results: tuple[Any, ...]) -> Any:
-        each = iter(results)
-        return mapped(self._recording.outcome, lambda _: next(each))
 
-    def bind(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Take the donated arrays among these arguments as those of the calls to come; gives what to call `run` with.
-
-        A NumPy scalar, or an array with gaps, is copied: neither can be written to as it is.
-        """
-        inputs = iter(self._recording.inputs)
-
-        def taken(leaf: Any) -> Any:
-            argument = next(inputs)
-            if isinstance(argument.value, Value):
-                leaf = np.asarray(leaf)
-                if argument.donated and self._bound:
-                    if not (leaf.flags.c_contiguous and leaf.flags.writeable):
-                        leaf = leaf.copy()
-                    self._space[argument.name] = self._space[f"bound_{argument.name}"] = leaf
-            return leaf
-
-        arguments = mapped(arguments, taken)
-        for call in self._views:
-            base, *others = call.arguments
-            self._space[self._names[call.results[0]]] = call.function(self._space[self._names[base]], *others)
-        if self._constant_outcome:
-            self._space["outcome"] = eval(f"rebuilt(({', '.join(self._results)},))", self._space)
-        return arguments
-
-
-def _pattern(tree: Any, names: Iterator[str]) -> str:
-    """The left side of an assignment that takes a tree apart."""
+def _pattern(tree: Any) -> str:
+    """The left side of an assignment that takes a tree of arguments apart."""
     if isinstance(tree, tuple | list):
-        inside = ", ".join(_pattern(each, names) for each in tree)
-        return f"({inside},)" if inside else "()"
-    return next(names)
+        return f"({', '.join(map(_pattern, tree))},)" if tree else "()"
+    return tree.name

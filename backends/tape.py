@@ -8,6 +8,7 @@ import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,14 @@ class Tape:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.count = 0
+        self._zeros = np.zeros(0, np.uint8)
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """An example. They all share one memory: nobody writes to them."""
+        nbytes = prod(shape) * dtype.itemsize
+        if nbytes > self._zeros.nbytes:
+            self._zeros = np.zeros(2 * nbytes, np.uint8)
+        return self._zeros[:nbytes].view(dtype).reshape(shape)
 
     def call(self, kind: str, function: Any, arguments: tuple[Any, ...], options: tuple[Any, ...] = ()) -> "Value":
         found = function(*example(arguments))
@@ -62,8 +71,7 @@ class Tape:
             raise Untraceable(f"{function} gives {type(found).__name__}, not one array")
         if kind == "fresh" and isinstance(arguments[0], Value) and np.may_share_memory(found, arguments[0].example):
             kind = "view"
-        # Zeros that nobody writes to take no memory; a view keeps its strides.
-        value = Value(self, found if kind == "view" else np.zeros(found.shape, found.dtype))
+        value = Value(self, found if kind == "view" else self.zeros(found.shape, found.dtype))  # a view has its strides
         self.calls.append(Call(kind, function, arguments, (value,), options))
         return value
 
@@ -292,7 +300,7 @@ def record(function: Callable[..., Any], arguments: tuple[Any, ...], donate: tup
     def stand_in(leaf: Any) -> Any:
         value = leaf
         if isinstance(leaf, np.ndarray | np.generic):
-            value = Value(tape, np.zeros(leaf.shape, leaf.dtype))
+            value = Value(tape, tape.zeros(leaf.shape, leaf.dtype))
         elif type(leaf) in (int, float):
             value = Number(tape, leaf)
         inputs.append(Argument(f"a{len(inputs)}", value, donated))
