@@ -318,6 +318,7 @@ def record(function: Callable[..., Any], arguments: tuple[Any, ...], donate: tup
         if wanted.intersection(call.results):
             calls.append(call)
             wanted.update(call.sources)
+    tape.calls = []  # no circle: what was recorded goes when the recording does
     return Recording(tuple(stand_ins), tuple(inputs), tuple(calls[::-1]), outcome)
 
 

@@ -13,7 +13,7 @@ from .step import State, Totals
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-IN_MEMORY = 1 << 24
+IN_MEMORY = 1 << 20
 """A copy of more bytes lies in a temporary file: the memory is for weights, gradient and slots."""
 
 
