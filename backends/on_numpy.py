@@ -10,10 +10,29 @@ import numpy as np
 from .base import Array, Backend, BackendError, Status
 from .blocks import Blocks
 from .compiled import Compiled
+from .denormals import Flushed
 from .elementwise import NUMBA
 from .fused import FusedLoop
 from .lean import lean
 from .numba_loop import launcher
+
+
+class Scope(AbstractContextManager[None]):
+    """No warnings, and denormal numbers are zero.
+
+    A diverging net overflows: no other library warns of it, and the trainer reports it by the step.
+    """
+
+    def __init__(self) -> None:
+        self._within = np.errstate(all="ignore"), Flushed()
+
+    def __enter__(self) -> None:
+        for each in self._within:
+            each.__enter__()
+
+    def __exit__(self, *reason: Any) -> None:
+        for each in self._within:
+            each.__exit__(*reason)
 
 
 def probe() -> Status:
@@ -44,8 +63,7 @@ class NumPyBackend(Backend):
         return np.asarray(array, order="C")
 
     def scope(self) -> AbstractContextManager[Any]:
-        # A diverging net overflows. No other library warns of it, and the trainer reports it by the step.
-        return np.errstate(all="ignore")
+        return Scope()
 
     def fuse(self, rule: Callable[..., Any]) -> Callable[..., Any]:
         """Run the rule in place: in one loop where numba is installed, else over blocks that fit the cache."""

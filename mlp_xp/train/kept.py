@@ -3,10 +3,7 @@
 import tempfile
 import weakref
 from contextlib import suppress
-from math import prod
 from typing import IO, TYPE_CHECKING, Any
-
-import numpy as np
 
 from .step import State, Totals
 
@@ -21,37 +18,38 @@ class Kept:
     """The parameters, buffers and, where `slots`, the optimizer's arrays of a trainer as they are now."""
 
     def __init__(self, trainer: "Trainer", slots: bool) -> None:
-        self._trainer = trainer
-        state = trainer.state
-        self._has_buffers, self._slots = state.buffers is not None, len(state.slots) if slots else 0
+        self._trainer, self._slots = trainer, slots
         self._arrays: list[Any] = []
         self._file: IO[bytes] | None = None
-        arrays = [state.flat, *([state.buffers] if self._has_buffers else []), *(state.slots if slots else ())]
-        self._shapes = [tuple(array.shape) for array in arrays]
-        if sum(map(prod, self._shapes)) * np.dtype(trainer.dtype).itemsize > IN_MEMORY:
+        if sum(trainer.backend.to_host(array).nbytes for array in self._present()) > IN_MEMORY:
             with suppress(OSError):  # where there is no room for it there may be in memory
-                self._file = self._written(arrays)
+                self._file = self._written()
         if self._file is None:
-            self._arrays = [trainer._copy(array) for array in arrays]
+            self._arrays = [trainer._copy(array) for array in self._present()]
 
     def state(self) -> State:
         """The state, without totals, in arrays that must not be changed."""
         flat, *others = self._arrays if self._file is None else self._read(self._file)
-        buffers = others.pop(0) if self._has_buffers else None
+        buffers = None if self._trainer.state.buffers is None else others.pop(0)
         return State(flat, tuple(others), buffers, Totals())
 
-    def _written(self, arrays: list[Any]) -> IO[bytes]:
+    def _present(self) -> list[Any]:
+        """The trainer's own arrays, of the kind that is kept."""
+        flat, slots, buffers, _ = self._trainer.state
+        return [flat, *([] if buffers is None else [buffers]), *(slots if self._slots else ())]
+
+    def _written(self) -> IO[bytes]:
         file = tempfile.TemporaryFile()  # noqa: SIM115, it lives as long as this
-        try:
-            for array in arrays:
-                self._trainer.backend.to_host(array).tofile(file)
-        except BaseException:
-            file.close()
-            raise
         weakref.finalize(self, file.close)
+        for array in self._present():
+            file.write(self._trainer.backend.to_host(array).data.cast("B"))
         return file
 
     def _read(self, file: IO[bytes]) -> list[Any]:
+        backend, found = self._trainer.backend, []
         file.seek(0)
-        host = [np.fromfile(file, self._trainer.dtype, prod(shape)).reshape(shape) for shape in self._shapes]
-        return [self._trainer.backend.from_host(array) for array in host]
+        for array in self._present():
+            host = backend.to_host(array).copy()  # of that shape and dtype
+            file.readinto(host.data.cast("B"))  # type: ignore[attr-defined]
+            found.append(backend.from_host(host))
+        return found
