@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array, Backend, BackendError, Status
+from .base import NO_TF32, Array, Backend, BackendError, Status
 from .blocks import Blocks
 from .compiled import Compiled
 from .lean import lean
@@ -42,6 +42,14 @@ class NumPyBackend(Backend):
     def scope(self) -> AbstractContextManager[Any]:
         # A diverging net overflows. No other library warns of it, and the trainer reports it by the step.
         return np.errstate(all="ignore")
+
+    def unable(self, arithmetic: str) -> str:
+        if arithmetic == "tf32":
+            return NO_TF32
+        does = "has no bfloat16"
+        if arithmetic == "float16":
+            does = "multiplies float16 number by number, many times slower than float32"
+        return f"NumPy {does}; leave precision out, or take the backend 'jax' or 'torch', or 'cupy' on a GPU"
 
     def fuse(self, rule: Callable[..., Any]) -> Callable[..., Any]:
         """Run the rule over blocks that fit the cache; the results of more than one are written in place."""

@@ -23,6 +23,7 @@ class Kept:
     def __init__(self, trainer: "Trainer", slots: bool) -> None:
         self._trainer = trainer
         state = trainer.state
+        self._scale = trainer._copy(state.scale)
         self._has_buffers, self._slots = state.buffers is not None, len(state.slots) if slots else 0
         self._arrays: list[Any] = []
         self._file: IO[bytes] | None = None
@@ -38,7 +39,7 @@ class Kept:
         """The state, without totals, in arrays that must not be changed."""
         flat, *others = self._arrays if self._file is None else self._read(self._file)
         buffers = others.pop(0) if self._has_buffers else None
-        return State(flat, tuple(others), buffers, Totals())
+        return State(flat, tuple(others), buffers, Totals(), self._scale)
 
     def _written(self, arrays: list[Any]) -> IO[bytes]:
         file = tempfile.TemporaryFile()  # noqa: SIM115, it lives as long as this
