@@ -46,7 +46,8 @@ class ASGD(FirstOrder):
         return 1 / max(1.0, t - self.number("t0", t)), *super().coefficients(t)
 
     def build(self, xp: Any, fuse: Callable[..., Any], layout: Any, skips: bool = False) -> Update:
-        return averaging(super().build(xp, fuse, layout, skips), fuse(move_towards))  # of what the options made of the step
+        # The average is of what the options made of the step.
+        return averaging(super().build(xp, fuse, layout, skips), fuse(move_towards))
 
     def averaged(self, p: Array, slots: Slots) -> Array:
         return slots[0]
