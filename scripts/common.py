@@ -268,7 +268,8 @@ class Run:
         if self.args.quiet:
             return
         m = self.metrics
-        print(f"{m['backend']} ({m['device']}), {m['dtype']}, {m['epochs']} epochs in {m['seconds']:.2f} s")
+        precision = m["dtype"] if self.trainer.precision == "float32" else self.trainer.precision
+        print(f"{m['backend']} ({m['device']}), {precision}, {m['epochs']} epochs in {m['seconds']:.2f} s")
         for part in self.measured:
             print(f"{part:>6}: loss {m[f'{part}_loss']:.6f}, accuracy {m[f'{part}_accuracy']:.4f}")
         if self.out:
