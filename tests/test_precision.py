@@ -139,6 +139,17 @@ def test_so_does_a_net_of_many_on_jax(get_backend: Any, precision: str, unit: fl
     assert not trainers[1].fallback  # all of the step is traced: nothing in it asks the device for a number
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("word", ["cupy", "torch:cuda", "jax:gpu"])
+@pytest.mark.parametrize(("precision", "unit"), [("tf32", FP16), ("bf16-mixed", BF16), ("fp16-mixed", FP16)])
+def test_a_gpu_trains_in_every_precision(get_backend: Any, word: str, precision: str, unit: float) -> None:
+    trainers = [new(get_backend(word), each, DEEP, optimizer=optim.SGD(0.1)) for each in ("float32", precision)]
+    start = weights(trainers[0])
+    reference, other = (fit(trainer, 2) for trainer in trainers)
+    assert other["loss"] == pytest.approx(reference["loss"], rel=unit)
+    assert_rounded(weights(trainers[1]) - start, weights(trainers[0]) - start, unit, 8)
+
+
 def gradient(backend: Any, half: str, flat: np.ndarray, x: np.ndarray, **more: Any) -> np.ndarray:
     """Of the mean cross-entropy of MLP, as a step computes it."""
     loss, layout = nn.SoftmaxCrossEntropy(), nn.Layout(MLP)
@@ -488,10 +499,11 @@ def test_elsewhere_it_goes_on_in_float32(get_backend: Any, tmp_path: Path) -> No
         train.Trainer.load(tmp_path / "model", backend="numpy"),
         train.Trainer.load(tmp_path / "model", backend="torch", dtype="float64"),
         train.Trainer.load(tmp_path / "model", backend="torch", precision="float32"),
+        train.Trainer.load(tmp_path / "model", backend="torch", optimizer=optim.LBFGS()),
     ):
         assert other.precision == "float32"
         np.testing.assert_array_equal(weights(other), weights(trainer))
-        fit(other, 1)
+        fit(other, 1, batch_size="auto")
     assert trainer.to("jax").precision == "bf16-mixed"
     assert train.Trainer.load(tmp_path / "model", backend=Half(), precision="fp16-mixed").loss_scale == 65536
     with pytest.raises(backends.BackendError, match="NumPy has no bfloat16"):

@@ -41,14 +41,15 @@ def rebuild(
 ) -> "Trainer":
     """A trainer that has reached what `contents` gave; an optimizer whose slots are not all there starts anew.
 
-    Its precision is "float32" where the backend or the dtype has not that of the numbers.
+    Its precision is "float32" where it cannot have that of the numbers.
     """
     from .trainer import Trainer
 
     # Older files lack the later ones.
     options = {name: numbers[name] for name in ("dtype", "seed", "l2", "precision", "compile") if name in numbers}
     backend = backends.select(backend)
-    options["precision"] = possible(options.get("precision", "float32"), backend, dtype_name(options["dtype"]))
+    wanted, dtype = options.get("precision", "float32"), dtype_name(options["dtype"])
+    options["precision"] = possible(wanted, backend, dtype, parts["optimizer"])
     trainer = Trainer(**parts, backend=backend, **options)
     trainer.parameters = {key: value for key, value in tensors.items() if "/" not in key}
     slots, began = [], numbers["began"]

@@ -47,10 +47,12 @@ def checked_precision(precision: str, backend: backends.Backend, dtype: str, opt
     return precision
 
 
-def possible(precision: str, backend: backends.Backend, dtype: str) -> str:
-    """The precision where the backend has it, else "float32": what a trainer takes that goes on elsewhere."""
-    able = precision == "float32" or (dtype == "float32" and not backend.unable(PRECISIONS[precision]))
-    return precision if able else "float32"
+def possible(precision: str, backend: backends.Backend, dtype: str, optimizer: Optimizer) -> str:
+    """The precision if a trainer can have it, else "float32": for one that goes on elsewhere."""
+    try:
+        return checked_precision(precision, backend, dtype, optimizer)
+    except (ValueError, backends.BackendError):
+        return "float32"
 
 
 def mixed(xp: Any, model: Layer, layout: Layout, half: Any, full: Any) -> tuple[Layer, Callable[..., Parameters]]:

@@ -128,9 +128,8 @@ def backpropagation(
     With an L2 penalty on the weights W, of a batch of S rows or of weight S, both are those of
     f = L + l2 / (2 S) sum W^2.   Where the state has a loss scale c, the gradient is c times that.
     """
-    schedules, split, masters = schedules_in(model), layout.split, None
+    schedules, split = schedules_in(model), layout.split
     if half is not None:
-        masters = layout.split
         model, split = mixed(xp, model, layout, half, like.dtype)
     penalised = penalty(xp, layout)
     gaps, buffer_gaps = layout.gaps(xp, like), layout.buffers.gaps(xp, like)
@@ -145,7 +144,7 @@ def backpropagation(
         gradients = model.gradients(xp, p, saved, dy if scale is None else dy * scale[..., None, None])
         if settings.l2 is not None:
             c = strength(xp, settings.l2, loss, y, target, weight)
-            w = p if masters is None else masters(xp, state.flat, state.buffers)
+            w = p if half is None else layout.split(xp, state.flat, state.buffers)  # as they are, not rounded
             if scale is None:
                 value = value + penalised(state.flat, w, gradients, c)
             else:

@@ -500,8 +500,8 @@ class Trainer:
 
         model, loss, optimizer and metrics need to be given where they are not classes of mlp_xp itself. An optimizer
         given in place of the saved one goes on if its slots are in the file, and starts anew, its schedules too, if
-        not. Callbacks start anew. precision is that of the file unless given, or "float32" where the backend or the
-        dtype has no such.
+        not. Callbacks start anew. precision is that of the file unless given, or "float32" where the backend, the
+        dtype or the optimizer does not go with it.
         """
         from .checkpoint import load
 
