@@ -12,6 +12,7 @@ import numpy as np
 Array = Any
 """An array of whichever library: the code written against `xp` does not know which."""
 
+NO_TF32 = "TF32 is of CUDA GPUs of compute capability 8.0 (Ampere) or newer; leave precision out"
 CPU, CUDA_PINNED = 1, 3  # DLPack's device types whose memory the host can read
 
 
@@ -89,6 +90,18 @@ class Backend:
 
     def synchronize(self) -> None:
         """Wait until the device has finished what it was given (for timing)."""
+
+    def unable(self, arithmetic: str) -> str:
+        """Why it has no matrix products in "bfloat16", "float16" or "tf32", and what to do; empty where it has them."""
+        return f"{self.name} has no products in {arithmetic}; leave precision out, or compute on a GPU"
+
+    def half(self, name: str) -> Any:
+        """The dtype "bfloat16" or "float16"."""
+        return getattr(self.xp, name)
+
+    def tf32(self) -> AbstractContextManager[Any]:
+        """Entered around work whose float32 products may round what they multiply to TF32, which has 11 bits."""
+        return nullcontext()
 
     def fuse(self, rule: Callable[..., Any]) -> Callable[..., Any]:
         """Make an elementwise rule fast.

@@ -1,13 +1,13 @@
 """CuPy, on a CUDA (or ROCm) GPU."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from .base import Array, Backend, BackendError, Status, load
+from .base import NO_TF32, Array, Backend, BackendError, Status, load
 from .cuda_kernel import launcher
 from .elementwise import CUDA
 from .fused import FusedLoop
@@ -16,6 +16,7 @@ INSTALL = (
     'pip install "cupy-cuda13x[ctk]" (driver 580 or newer), "cupy-cuda12x[ctk]" (driver 525 or newer), '
     "or cupy-rocm-7-0 for an AMD GPU"
 )
+COMPUTE_TYPE_TF32 = 7  # cupy._core._routines_linalg
 NO_DRIVER, NO_DEVICE = 35, 100  # cudaErrorInsufficientDriver, cudaErrorNoDevice
 
 # What a failure to find a library or a header of the toolkit says. A message of the compiler may say "nvrtc" as well.
@@ -131,6 +132,38 @@ class CuPyBackend(Backend):
     def scope(self) -> AbstractContextManager[Any]:
         # An object of its own each time: one that threads share would mix up what they were on before.
         return self._cupy.cuda.Device(self.device.id)
+
+    def unable(self, arithmetic: str) -> str:
+        ampere = int(self.device.compute_capability) >= 80
+        if arithmetic == "tf32":
+            return "" if ampere else NO_TF32
+        if arithmetic == "bfloat16" and not ampere:
+            return "bfloat16 needs a GPU of compute capability 8.0 (Ampere) or newer; take 'fp16-mixed'"
+        try:
+            with self.scope():
+                some = self._cupy.ones((8, 8), dtype=self.half(arithmetic))
+                product = float(self._cupy.sum(some @ some))
+        except (ImportError, TypeError, ValueError, KeyError) as error:  # a CuPy before 14, or no ml_dtypes
+            return f"CuPy cannot multiply {arithmetic} here: {error}; update it, and pip install ml_dtypes"
+        return "" if product == 8 * 8 * 8 else f"CuPy multiplies {arithmetic} wrongly; leave precision out"
+
+    def half(self, name: str) -> Any:
+        if name == "bfloat16":  # CuPy's own, where the package is there
+            import ml_dtypes
+
+            return np.dtype(ml_dtypes.bfloat16)
+        return np.dtype(name)
+
+    @contextmanager
+    def tf32(self) -> Iterator[None]:
+        core, float32 = self._cupy._core, np.float32  # beside the variable CUPY_TF32, which is read once
+        with self.scope():
+            before = core.get_compute_type(float32)
+            core.set_compute_type(float32, COMPUTE_TYPE_TF32)
+            try:
+                yield
+            finally:
+                core.set_compute_type(float32, before)
 
     def fuse(self, rule: Callable[..., Any]) -> Callable[..., Any]:
         """Run the rule as one kernel over the whole vector, in place."""

@@ -1,12 +1,12 @@
 """JAX, on its default device or a named one; whole steps are compiled by XLA."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import numpy as np
 
-from .base import Array, Backend, BackendError, DeviceError, Status, load
+from .base import NO_TF32, Array, Backend, BackendError, DeviceError, Status, load
 
 INSTALL = 'pip install jax (for a CUDA GPU "jax[cuda13]")'
 
@@ -69,11 +69,28 @@ class JAXBackend(Backend):
         with self._jax.enable_x64(True), self._jax.default_matmul_precision("highest"):
             yield
 
+    def unable(self, arithmetic: str) -> str:
+        capability = getattr(self.device, "compute_capability", "")  # such as "8.0"; a CPU has none
+        if arithmetic != "tf32" or (self.device.platform == "gpu" and _number(capability) >= 8):
+            return ""
+        return NO_TF32
+
+    def tf32(self) -> AbstractContextManager[Any]:
+        return self._jax.default_matmul_precision("tensorfloat32")
+
     def synchronize(self) -> None:
         self._jax.device_put(0.0, self.device).block_until_ready()
 
     def compile(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
         return Jitted(self._jax, function, donate)
+
+
+def _number(text: str) -> float:
+    """A version as a number; 0 for what is none, such as the architecture of an AMD GPU."""
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
 
 
 class Jitted:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array, Backend, BackendError, Status
+from .base import NO_TF32, Array, Backend, BackendError, Status
 from .blocks import Blocks
 from .compiled import Compiled
 from .denormals import Flushed
@@ -64,6 +64,14 @@ class NumPyBackend(Backend):
 
     def scope(self) -> AbstractContextManager[Any]:
         return Scope()
+
+    def unable(self, arithmetic: str) -> str:
+        if arithmetic == "tf32":
+            return NO_TF32
+        does = "has no bfloat16"
+        if arithmetic == "float16":
+            does = "multiplies float16 number by number, many times slower than float32"
+        return f"NumPy {does}; leave precision out, or take the backend 'jax' or 'torch', or 'cupy' on a GPU"
 
     def fuse(self, rule: Callable[..., Any]) -> Callable[..., Any]:
         """Run the rule in place: in one loop where numba is installed, else over blocks that fit the cache."""

@@ -48,6 +48,9 @@ class StrictBackend(Backend):
     def to_host(self, array: Array) -> np.ndarray:
         return np.asarray(array.to_device(self._host), order="C")
 
+    def unable(self, arithmetic: str) -> str:
+        return f"the standard has no {arithmetic}; leave precision out, or take the backend 'jax' or 'torch'"
+
     def device_name(self) -> str:
         return f"pretended device {self.word.partition(':')[2]}" if ":" in self.word else "CPU"
 

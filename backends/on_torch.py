@@ -1,11 +1,12 @@
 """PyTorch, on the CPU, a CUDA GPU or an Apple GPU, without its autograd."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
 
-from .base import Array, Backend, BackendError, Status, load
+from .base import NO_TF32, Array, Backend, BackendError, Status, load
 
 INSTALL = "pip install torch"
 
@@ -63,6 +64,35 @@ class TorchBackend(Backend):
 
     def scope(self) -> AbstractContextManager[Any]:
         return self._torch.no_grad()
+
+    def unable(self, arithmetic: str) -> str:
+        torch, kind = self._torch, self.device.type
+        ampere = kind == "cuda" and torch.cuda.get_device_capability(self.device) >= (8, 0)
+        if arithmetic == "tf32":
+            return "" if ampere else NO_TF32
+        if kind == "cuda":
+            needs = arithmetic == "bfloat16" and not ampere
+            return "bfloat16 needs a GPU of compute capability 8.0 or newer; take 'fp16-mixed'" if needs else ""
+        if kind == "cpu" and arithmetic == "float16" and not torch.ops.mkldnn._is_mkldnn_fp16_supported():
+            return (
+                "PyTorch multiplies float16 number by number on this processor, many times slower than float32; take "
+                "'bf16-mixed', a GPU, or the backend 'jax'"
+            )
+        try:
+            some = torch.ones((8, 8), dtype=getattr(torch, arithmetic), device=self.device)
+            return "" if float((some @ some).sum()) == 512 else f"PyTorch multiplies {arithmetic} wrongly on {kind}"
+        except (RuntimeError, TypeError) as error:
+            return f"PyTorch cannot multiply {arithmetic} on {kind} here: {error}; leave precision out"
+
+    @contextmanager
+    def tf32(self) -> Iterator[None]:
+        products = self._torch.backends.cuda.matmul
+        before = products.fp32_precision
+        products.fp32_precision = "tf32"
+        try:
+            yield
+        finally:
+            products.fp32_precision = before
 
     def synchronize(self) -> None:
         if self.device.type == "cuda":

@@ -38,6 +38,12 @@ def options(description: str, example: str, **defaults: Any) -> argparse.Argumen
     )
     parser.add_argument("--backend", default="auto", help="numpy, cupy, cupy:1, torch, torch:cuda:0, jax, ... or auto")
     parser.add_argument("--dtype", default="float32", choices=("float32", "float64"), help="of weights and data")
+    parser.add_argument(
+        "--precision",
+        default="float32",
+        choices=("float32", "tf32", "bf16-mixed", "fp16-mixed"),
+        help="of matrix products in training: 16 bits with weights in float32, where the backend can",
+    )
     parser.add_argument("--layers", "--layer", type=positive, nargs="*", metavar="N", help="units in each hidden layer")
     parser.add_argument(
         "--activation",
@@ -151,6 +157,7 @@ def new_trainer(args: argparse.Namespace, model: nn.Layer, loss: nn.Loss, rows: 
         OPTIMIZERS[args.optimizer](SCHEDULES[args.schedule](args.lr, steps), **more),
         backend=args.backend,
         dtype=args.dtype,
+        precision=args.precision,
         seed=args.seed,
         metrics=[train.Accuracy()],
     )
@@ -261,7 +268,8 @@ class Run:
         if self.args.quiet:
             return
         m = self.metrics
-        print(f"{m['backend']} ({m['device']}), {m['dtype']}, {m['epochs']} epochs in {m['seconds']:.2f} s")
+        precision = m["dtype"] if self.trainer.precision == "float32" else self.trainer.precision
+        print(f"{m['backend']} ({m['device']}), {precision}, {m['epochs']} epochs in {m['seconds']:.2f} s")
         for part in self.measured:
             print(f"{part:>6}: loss {m[f'{part}_loss']:.6f}, accuracy {m[f'{part}_accuracy']:.4f}")
         if self.out:

@@ -167,6 +167,28 @@ def test_nan_and_infinity_come_through(on_host: Any) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+def test_a_rule_that_skips_is_one_kernel_and_leaves_what_has_a_gradient_of_nan(on_host: Any, nvrtc: Any) -> None:
+    made: list[str] = []
+
+    def make(source: str, name: str) -> Any:
+        made.append(source)
+        return on_host(source, name)
+
+    p, g = np.linspace(0.5, 1, 128, dtype=np.float32), np.linspace(-1, 1, 128, dtype=np.float32)
+    g[5:9] = np.nan
+    adam, slots = optim.Adam(0.1, weight_decay=0.1, clip_value=0.5), (p / 4, p / 8)
+    numbers = tuple(map(float, adam.coefficients(3)))
+    expected = adam.build(XP, plain, LAYOUT, skips=True)(p, g, slots, numbers, (None, None))
+    fused = adam.build(XP, fuse(make), LAYOUT, skips=True)
+    before = [each.copy() for each in (p, *slots)]
+    result, kept = fused(p, g, slots, numbers, (None, None))
+    for one, other, old in zip((result, *kept), (expected[0], *expected[1]), before, strict=True):
+        assert_close(one, other, 4)
+        np.testing.assert_array_equal(one[5:9], old[5:9])
+        assert (one != old).sum() == 124
+    assert len(made) == 1 and NAME.encode() in nvrtc(made[0])
+
+
 def norm(xp: Any, p: Any, g: Any, slots: Any, numbers: Any, vectors: Any) -> Any:
     return p - g / xp.sqrt(xp.sum(g * g)), slots
 

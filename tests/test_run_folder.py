@@ -44,6 +44,7 @@ def test_a_run_folder_holds_the_run(tmp_path: Path, backend: backends.Backend) -
         "optimizer": "Adam(lr=0.01)",
         "metrics": "Accuracy(), ConfusionMatrix()",
         "dtype": "float32",
+        "precision": "float32",
         "seed": 0,
         "l2": 0.0,
         "parameters": 39,

@@ -534,7 +534,9 @@ def test_a_name_that_is_not_known_is_refused_with_the_nearest_that_is(arguments:
 @pytest.mark.parametrize("script", ["train_xor.py", "train_spiral.py", "train_wdbc.py", "train_mnist.py"])
 def test_help_shows_every_shared_option_and_an_example(script: str) -> None:
     shown = run(script, "--help").stdout
-    shared = "backend dtype layers activation init bias dropout input-dropout optimizer lr schedule weight-decay"
+    shared = (
+        "backend dtype precision layers activation init bias dropout input-dropout optimizer lr schedule weight-decay"
+    )
     more = "max-norm batch-size no-shuffle epochs seed data out record quiet"
     assert all(f"--{option}" in shown for option in f"{shared} {more}".split())
     assert f"example:\n  python scripts/{script}" in shown
@@ -551,6 +553,10 @@ def test_the_environment_chooses_the_backend_and_quiet_is_quiet() -> None:
     [
         (["train_xor.py", "--backend", "abacus"], "error: unknown backend 'abacus'; choose 'auto' or one of"),
         (["train_xor.py", "--backend", "strict:moon"], "array-api-strict has no device 'moon'"),
+        (
+            ["train_xor.py", "--backend", "numpy", "--precision", "bf16-mixed"],
+            "error: precision='bf16-mixed' on backend 'numpy': NumPy has no bfloat16; leave precision out",
+        ),
         (["train_wdbc.py", "--data", "missing.csv"], "error: missing.csv"),
         (["train_wdbc.py", "--batch-size", "1000"], "batch_size=1000 is larger than the data, which has 386 rows"),
         (["train_mnist.py", "--data", "/nonexistent"], "train-images-idx3-ubyte.gz"),

@@ -15,6 +15,8 @@ from .layer import Array, Context, Layer, Parameters
 class Identity(Layer):
     """y = x."""
 
+    in_float32: ClassVar[bool] = True  # it may hand on categories
+
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, None]:
         return x, None
 
@@ -77,6 +79,8 @@ class HardSigmoid(Layer):
 @dataclass(frozen=True)
 class LogSigmoid(Layer):
     """y = log(1 / (1 + exp(-x))) = min(x, 0) - log(1 + exp(-|x|)),   dx = dy / (1 + exp(x)) = dy (1 - exp(y))."""
+
+    in_float32: ClassVar[bool] = True
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Array]:
         y = xp.minimum(x, 0.0) - xp.log1p(xp.exp(-xp.abs(x)))

@@ -72,6 +72,7 @@ class GaussianNoise(Layer):
 
     std: Value = 0.1
     random: ClassVar[bool] = True
+    in_float32: ClassVar[bool] = True  # of bits that 16-bit numbers do not hold
     ranges: ClassVar[dict[str, Range]] = {
         "std": Range(lambda std: 0 <= std < inf, "the standard deviation must be at least 0, and finite", also=Schedule)
     }

@@ -3,7 +3,7 @@
 from dataclasses import KW_ONLY, dataclass
 from itertools import pairwise
 from numbers import Integral
-from typing import Any
+from typing import Any, ClassVar
 
 import array_api_compat
 
@@ -31,6 +31,7 @@ class Embedding(Layer):
     features: int = 8
     _: KW_ONLY
     weight_init: Initializer = Normal(0.0, 1.0)
+    in_float32: ClassVar[bool] = True  # bfloat16 cannot tell 257 from 256
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 from .checks import is_whole
 from .layer import Array, Context, Layer, Parameters, ShapeError
@@ -14,6 +14,7 @@ class Flatten(Layer):
     """The last `axes` axes of x become one: images (..., batch, 28, 28) become rows (..., batch, 784)."""
 
     axes: int = 2
+    in_float32: ClassVar[bool] = True  # it may hand on categories
 
     def __post_init__(self) -> None:
         super().__post_init__()

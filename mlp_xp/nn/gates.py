@@ -5,7 +5,7 @@ The number itself opens the gate, in GLU another feature does.
 
 from dataclasses import dataclass
 from math import pi, sqrt
-from typing import Any
+from typing import Any, ClassVar
 
 from .activations import between, hard_sigmoid, sigmoid
 from .layer import Array, Context, Layer, Parameters, ShapeError
@@ -49,6 +49,8 @@ class Mish(Layer):
     dx = dy (n r + 4 x w (w + 1) r^2) = dy w r (w + 2 + 4 x (w + 1) r)
     """
 
+    in_float32: ClassVar[bool] = True  # w^2 exceeds float16
+
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, tuple[Array, Array, Array]]:
         w = xp.exp(xp.minimum(x, 40.0))  # there the gate n r has long been 1, and w^2 fits float32
         n = w * (w + 2.0)
@@ -71,6 +73,7 @@ class GELU(Layer):
     """
 
     approximate: bool = False
+    in_float32: ClassVar[bool] = True  # so do the powers of x
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Array]:
         return approximate_gelu(xp, x) if self.approximate else exact_gelu(xp, x)

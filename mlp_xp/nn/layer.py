@@ -65,6 +65,9 @@ class Layer:
     """Does `adapt` take something from the data before training?"""
     minimum_rows: ClassVar[int] = 1
     """The smallest batch that it can be trained on."""
+    in_float32: ClassVar[bool] = False
+    """Does it compute in float32 in a net whose matrix products are in 16 bits, because rounding to 3 digits spoils
+    its sums or exponentials, or numbers that must come out as they went in?"""
     codes: ClassVar[tuple[int, ...]] = ()
     """The columns of its input that must hold categories, as they are in the data."""
     ranges: ClassVar[dict[str, Range]] = {}

@@ -16,6 +16,7 @@ class Normalization(ByFeature):
     """What the three have in common: eps > 0 under the root."""
 
     eps: float = 1e-5
+    in_float32: ClassVar[bool] = True
     ranges: ClassVar[dict[str, Range]] = {"eps": Range(lambda eps: 0 < eps < 1, "must be above 0 and below 1")}
 
     def _parameter(self, init: Any, trainable: bool = True) -> Parameter:

@@ -164,6 +164,7 @@ class Softplus(Layer):
     """
 
     beta: float = 1.0
+    in_float32: ClassVar[bool] = True
     ranges: ClassVar[dict[str, Range]] = {"beta": POSITIVE}
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Array]:

@@ -51,6 +51,7 @@ class Standardize(ByFeature):
 
     skip: tuple[int, ...] = ()
     adapts: ClassVar[bool] = True
+    in_float32: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,7 +1,7 @@
 """Softmax and its logarithm: over the features of a row, not elementwise."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from .layer import Array, Context, Layer, Parameters
 
@@ -12,6 +12,8 @@ class Softmax(Layer):
 
     For training, prefer logits and SoftmaxCrossEntropy: one operation, exact where a probability underflows.
     """
+
+    in_float32: ClassVar[bool] = True
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Array]:
         e = xp.exp(x - xp.max(x, axis=-1, keepdims=True))  # p(x + c) = p(x): the largest exponent is 0
@@ -26,6 +28,8 @@ class Softmax(Layer):
 @dataclass(frozen=True)
 class LogSoftmax(Layer):
     """y_i = x_i - log sum_j exp(x_j) over the features,   dx = dy - exp(y) sum_j dy_j."""
+
+    in_float32: ClassVar[bool] = True
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Array]:
         shifted = x - xp.max(x, axis=-1, keepdims=True)

@@ -45,8 +45,9 @@ class ASGD(FirstOrder):
     def coefficients(self, t: int) -> tuple[float, ...]:
         return 1 / max(1.0, t - self.number("t0", t)), *super().coefficients(t)
 
-    def build(self, xp: Any, fuse: Callable[..., Any], layout: Any) -> Update:
-        return averaging(super().build(xp, fuse, layout), fuse(move_towards))  # of what the options made of the step
+    def build(self, xp: Any, fuse: Callable[..., Any], layout: Any, skips: bool = False) -> Update:
+        # The average is of what the options made of the step.
+        return averaging(super().build(xp, fuse, layout, skips), fuse(move_towards))
 
     def averaged(self, p: Array, slots: Slots) -> Array:
         return slots[0]

@@ -69,8 +69,8 @@ class Average(Wrapper):
     def coefficients(self, t: int) -> tuple[float, ...]:
         return self.share(t), *self.optimizer.coefficients(t)
 
-    def build(self, xp: Any, fuse: Callable[..., Any], layout: Any) -> Update:
-        return averaging(self.optimizer.build(xp, fuse, layout), fuse(move_towards))
+    def build(self, xp: Any, fuse: Callable[..., Any], layout: Any, skips: bool = False) -> Update:
+        return averaging(self.optimizer.build(xp, fuse, layout, skips), fuse(move_towards))
 
 
 def averaging(update: Update, move: Update) -> Update:
@@ -154,8 +154,8 @@ class Lookahead(Wrapper):
         back = 1.0 if (t + 1) % self.k == 0 else 0.0
         return back, back * self.number("alpha", t), *self.optimizer.coefficients(t)
 
-    def build(self, xp: Any, fuse: Callable[..., Any], layout: Any) -> Update:
-        inner, move = self.optimizer.build(xp, fuse, layout), fuse(move_towards)
+    def build(self, xp: Any, fuse: Callable[..., Any], layout: Any, skips: bool = False) -> Update:
+        inner, move = self.optimizer.build(xp, fuse, layout, skips), fuse(move_towards)
         constraint = self.constraint(xp, layout)
 
         def update(p: Array, g: Array, slots: Slots, coefficients: Any, vectors: Any) -> Any:

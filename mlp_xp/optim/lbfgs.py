@@ -65,7 +65,7 @@ class LBFGS(Optimizer):
         decays = by_pattern("decay_multipliers", self.decay_multipliers, layout, lambda p: 1.0 if p.decays else 0.0)
         return (None if self.weight_decay == 0 or set(decays.values()) == {1.0} else decays,)
 
-    def build(self, xp: Any, fuse: Callable[..., Any], layout: Any) -> Update:
+    def build(self, xp: Any, fuse: Callable[..., Any], layout: Any, skips: bool = False) -> Update:
         raise ValueError(f"{self} needs the function that it minimises, not one gradient a step: give it to a Trainer")
 
 

@@ -52,8 +52,11 @@ class Optimizer:
         """Numbers by parameter, for each of the vectors that the update takes; None where all are 1."""
         return ()
 
-    def build(self, xp: Any, fuse: Callable[..., Any], layout: Any) -> Update:
-        """The update of one step, a pure function."""
+    def build(self, xp: Any, fuse: Callable[..., Any], layout: Any, skips: bool = False) -> Update:
+        """The update of one step, a pure function; if it `skips`, a gradient of NaN leaves parameters and slots alone.
+
+        An average of weights takes a skipped step for one that has not moved them.
+        """
         raise NotImplementedError
 
     def constraint(self, xp: Any, layout: Any) -> Callable[[Array], Array]:
@@ -192,8 +195,8 @@ class FirstOrder(Optimizer):
             for values, wanted in ((rates, True), (decays, decaying))
         )
 
-    def build(self, xp: Any, fuse: Callable[..., Any], layout: Any) -> Update:
-        whole = self._whole_rule()
+    def build(self, xp: Any, fuse: Callable[..., Any], layout: Any, skips: bool = False) -> Update:
+        whole = skipping(self._whole_rule()) if skips else self._whole_rule()
         update = each_parameter(xp, layout, whole) if self.per_parameter else fuse(whole)
         constraint = self.constraint(xp, layout)
         if self.clip_norm is None and not self.constraints:
@@ -241,6 +244,17 @@ class FirstOrder(Optimizer):
             return p, slots
 
         return whole
+
+
+def skipping(rule: Callable[..., tuple[Array, Slots]]) -> Callable[..., tuple[Array, Slots]]:
+    """The rule, but p and slots stay as they are where g is NaN: elementwise as it is, so one kernel may do it all."""
+
+    def skips(xp: Any, p: Array, g: Array, slots: Slots, coefficients: Any, vectors: Any) -> tuple[Array, Slots]:
+        new, kept = rule(xp, p, g, slots, coefficients, vectors)
+        stays = xp.isnan(g)
+        return xp.where(stays, p, new), tuple(xp.where(stays, *pair) for pair in zip(slots, kept, strict=True))
+
+    return skips
 
 
 def sign(xp: Any, x: Array) -> Array:

@@ -9,6 +9,7 @@ from mlp_xp import backends, nn, optim, train
 from mlp_xp.nn.config import from_config, to_config
 
 from .history import History
+from .precision import checked_precision, dtype_name, possible
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -28,19 +29,27 @@ def contents(trainer: "Trainer") -> tuple[dict[str, Any], dict[str, Any]]:
     slots = () if trainer.began == trainer.step else zip(trainer.optimizer.slot_names, trainer.state.slots, strict=True)
     for name, slot in slots:
         tensors |= {f"optimizer.{name}/{parameter}": part for parameter, part in trainer.named(slot).items()}
-    names = ("dtype", "seed", "l2", "compile", "step", "began", "epoch", "adapted")
+    names = ("dtype", "seed", "l2", "precision", "compile", "step", "began", "epoch", "adapted")
     numbers = {name: getattr(trainer, name) for name in names}
+    if trainer.state.scale is not None:
+        numbers["loss_scale"] = trainer.backend.to_host(trainer.state.scale).tolist()
     return tensors, numbers | {"history": list(trainer.history.records)}
 
 
 def rebuild(
     parts: dict[str, Any], backend: str | backends.Backend, tensors: dict[str, Any], numbers: dict[str, Any]
 ) -> "Trainer":
-    """A trainer that has reached what `contents` gave; an optimizer whose slots are not all there starts anew."""
+    """A trainer that has reached what `contents` gave; an optimizer whose slots are not all there starts anew.
+
+    Its precision is "float32" where it cannot have that of the numbers.
+    """
     from .trainer import Trainer
 
     # Older files lack the later ones.
-    options = {name: numbers[name] for name in ("dtype", "seed", "l2", "compile") if name in numbers}
+    options = {name: numbers[name] for name in ("dtype", "seed", "l2", "precision", "compile") if name in numbers}
+    backend = backends.select(backend)
+    wanted, dtype = options.get("precision", "float32"), dtype_name(options["dtype"])
+    options["precision"] = possible(wanted, backend, dtype, parts["optimizer"])
     trainer = Trainer(**parts, backend=backend, **options)
     trainer.parameters = {key: value for key, value in tensors.items() if "/" not in key}
     slots, began = [], numbers["began"]
@@ -52,6 +61,10 @@ def rebuild(
     if began == numbers["step"]:
         slots = list(trainer.state.slots)
     trainer.state = trainer.state._replace(slots=tuple(slots))
+    if trainer.state.scale is not None and "loss_scale" in numbers:
+        with trainer.backend.scope():
+            scale = trainer.backend.from_any(numbers["loss_scale"], trainer.dtype)
+            trainer.state = trainer.state._replace(scale=scale)
     trainer.step, trainer.epoch, trainer.history = numbers["step"], numbers["epoch"], History(numbers["history"])
     trainer.began = began
     if trainer.optimizer.full_batch and began == trainer.step:
@@ -78,7 +91,13 @@ def save(trainer: "Trainer", path: str | Path) -> None:
         raise
 
 
-def load(path: str | Path, backend: str | backends.Backend, dtype: str | None, given: dict[str, Any]) -> "Trainer":
+def load(
+    path: str | Path,
+    backend: str | backends.Backend,
+    dtype: str | None,
+    precision: str | None,
+    given: dict[str, Any],
+) -> "Trainer":
     """A trainer from a file of `save`; `given` are parts that take the place of those in the file, where not None."""
     tensors, about = _read(Path(path))
     parts: dict[str, Any] = {}
@@ -89,8 +108,11 @@ def load(path: str | Path, backend: str | backends.Backend, dtype: str | None, g
             raise ValueError(
                 f"{path}: {error}; build it yourself and pass it as Trainer.load(..., {part}=...)"
             ) from None
+    about |= {"dtype": dtype_name(dtype)} if dtype else {}
+    if precision is not None:
+        about["precision"] = checked_precision(precision, backends.select(backend), about["dtype"], parts["optimizer"])
     try:
-        return rebuild(parts, backend, tensors, about | ({"dtype": dtype} if dtype else {}))
+        return rebuild(parts, backend, tensors, about)
     except (KeyError, nn.ShapeError) as error:
         raise ValueError(f"{path} does not hold what this model and optimizer need: {error}") from None
 

@@ -1,7 +1,6 @@
 """What goes on inside a net: the outputs of every layer, and the gradients that come back to it."""
 
-from collections.abc import Callable, Collection, Iterator
-from copy import copy
+from collections.abc import Callable, Iterator
 from functools import partial
 from math import nan
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from mlp_xp.nn.layer import Parameters, leaves
 
 from .rows import SparseRows, dense_batch
 from .step import Data
+from .wrapping import Wrapped, around_each
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -64,7 +64,8 @@ def _numbers(
     def see(name: str, what: str, array: Array) -> None:
         seen[name, what] = array
 
-    spied_on, p = watched(model, see), layout.split(xp, flat, buffers)
+    spied_on = around_each(model, lambda layer, name: _Watched(layer, see, name))
+    p = layout.split(xp, flat, buffers)
     now = dict(zip(schedules_in(model), scheduled, strict=True))
     outputs, saved = spied_on.forward(xp, p, data.x, Context(training=True, key=key, scheduled=now))
     _, dy = loss(xp, outputs, data.target, data.weight)
@@ -108,32 +109,12 @@ def layers(model: Layer, name: str = "") -> list[tuple[str, Layer]]:
     return [pair for pairs in inside for pair in pairs]
 
 
-def watched(model: Layer, see: See, name: str = "") -> Layer:
-    """The same model, which shows what comes out of every layer and what comes back to it."""
-    if not isinstance(model, Container):
-        return _Watched(model, see, name)
-    inside = [watched(layer, see, f"{name}.{i}" if name else str(i)) for i, layer in enumerate(model.layers)]
-    same = copy(model)
-    Container.__init__(same, *inside)
-    return same
-
-
-class _Watched(Layer):
+class _Watched(Wrapped):
     """A layer, and somebody who looks on."""
 
     def __init__(self, layer: Layer, see: See, name: str) -> None:
-        self.layer, self.see, self.name = layer, see, name
-        for attribute in ("random", "differentiable", "adapts", "minimum_rows", "codes"):
-            setattr(self, attribute, getattr(layer, attribute))
-
-    def parameters(self) -> dict[str, Any]:
-        return self.layer.parameters()
-
-    def output_features(self, features: Any) -> Any:
-        return self.layer.output_features(features)
-
-    def keeps(self, columns: Collection[int]) -> bool:
-        return self.layer.keeps(columns)
+        super().__init__(layer)
+        self.see, self.name = see, name
 
     def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
         y, saved = self.layer.forward(xp, p, x, ctx)

@@ -3,6 +3,7 @@
 import tempfile
 import weakref
 from contextlib import suppress
+from math import prod
 from typing import IO, TYPE_CHECKING, Any
 
 from .step import State, Totals
@@ -19,9 +20,11 @@ class Kept:
 
     def __init__(self, trainer: "Trainer", slots: bool) -> None:
         self._trainer, self._slots = trainer, slots
+        self._scale = trainer._copy(trainer.state.scale)
         self._arrays: list[Any] = []
         self._file: IO[bytes] | None = None
-        if sum(trainer.backend.to_host(array).nbytes for array in self._present()) > IN_MEMORY:
+        itemsize = int(trainer.dtype.removeprefix("float")) // 8
+        if sum(prod(array.shape) for array in self._present()) * itemsize > IN_MEMORY:
             with suppress(OSError):  # where there is no room for it there may be in memory
                 self._file = self._written()
         if self._file is None:
@@ -31,12 +34,12 @@ class Kept:
         """The state, without totals, in arrays that must not be changed."""
         flat, *others = self._arrays if self._file is None else self._read(self._file)
         buffers = None if self._trainer.state.buffers is None else others.pop(0)
-        return State(flat, tuple(others), buffers, Totals())
+        return State(flat, tuple(others), buffers, Totals(), self._scale)
 
     def _present(self) -> list[Any]:
         """The trainer's own arrays, of the kind that is kept."""
-        flat, slots, buffers, _ = self._trainer.state
-        return [flat, *([] if buffers is None else [buffers]), *(slots if self._slots else ())]
+        state = self._trainer.state
+        return [state.flat, *([] if state.buffers is None else [state.buffers]), *(state.slots if self._slots else ())]
 
     def _written(self) -> IO[bytes]:
         file = tempfile.TemporaryFile()  # noqa: SIM115, it lives as long as this

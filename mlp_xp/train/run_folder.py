@@ -66,7 +66,7 @@ def configured(trainer: "Trainer") -> dict[str, Any]:
     """What was trained and how, in words and numbers."""
     words = {name: in_short(getattr(trainer, name)) for name in ("model", "loss", "optimizer")}
     words["metrics"] = ", ".join(map(in_short, trainer.metrics))
-    numbers = {name: getattr(trainer, name) for name in ("dtype", "seed", "l2")}
+    numbers = {name: getattr(trainer, name) for name in ("dtype", "precision", "seed", "l2")}
     return words | numbers | {"parameters": trainer.layout.count, "epochs": trainer.epoch, "steps": trainer.step}
 
 

@@ -13,8 +13,10 @@ from mlp_xp.nn import Context, Layer, Layout, Loss, schedules_in
 from mlp_xp.nn.layout import updated
 from mlp_xp.optim import Optimizer
 
+from . import loss_scale
 from .metrics import Metric, continued, started
 from .penalty import penalty, strength
+from .precision import mixed
 
 Array = Any
 
@@ -26,6 +28,8 @@ class Totals(NamedTuple):
     loss: Any = 0.0
     metrics: tuple[tuple[Array, ...], ...] = ()
     """What each metric keeps."""
+    skipped: Any = None
+    """How many steps have left the weights as they were, where there is a loss scale."""
 
 
 class State(NamedTuple):
@@ -38,6 +42,8 @@ class State(NamedTuple):
     buffers: Array
     """Running statistics and what else the optimizer does not touch; None where the model has none."""
     totals: Totals
+    scale: Array = None
+    """The loss scale and how many good steps it has seen (see `loss_scale`); None where there is none."""
 
 
 def untouched(xp: Any, optimizer: Optimizer, state: State) -> bool:
@@ -85,49 +91,72 @@ class Settings(NamedTuple):
 
 
 def training_step(
-    backend: Any, model: Layer, layout: Layout, loss: Loss, optimizer: Optimizer, metrics: Sequence[Metric], like: Array
+    backend: Any,
+    model: Layer,
+    layout: Layout,
+    loss: Loss,
+    optimizer: Optimizer,
+    metrics: Sequence[Metric],
+    like: Array,
+    half: Any = None,
+    scaled: bool = False,
 ) -> Callable[..., State]:
-    """(state, data, index, settings) -> state: one update from batch number `index`; in the dtype of `like`."""
+    """(state, data, index, settings) -> state: one update from batch number `index`; in the dtype of `like`.
+
+    `half` is the dtype of matrix products where that is another one; `scaled` says that the state has a loss scale.
+    """
     xp = backend.xp
-    update = optimizer.build(xp, backend.fuse, layout)
-    backpropagate = backpropagation(xp, model, layout, loss, metrics, like)
+    update = optimizer.build(xp, backend.fuse, layout, skips=scaled)
+    backpropagate = backpropagation(xp, model, layout, loss, metrics, like, half)
 
     def step(state: State, data: Data, index: Any, settings: Settings) -> State:
-        _, gradient, buffers, totals = backpropagate(state, data.batch(xp, index), settings)
+        value, gradient, buffers, totals = backpropagate(state, data.batch(xp, index), settings)
+        scale = None
+        if scaled:
+            gradient, buffers, totals, scale = loss_scale.judged(xp, state, value, gradient, buffers, totals)
         flat, slots = update(state.flat, gradient, state.slots, settings.coefficients, settings.vectors)
-        return State(flat, slots, buffers, totals)
+        return State(flat, slots, buffers, totals, scale)
 
     return backend.compile(step, donate=(0,))
 
 
 def backpropagation(
-    xp: Any, model: Layer, layout: Layout, loss: Loss, metrics: Sequence[Metric], like: Array
+    xp: Any, model: Layer, layout: Layout, loss: Loss, metrics: Sequence[Metric], like: Array, half: Any = None
 ) -> Callable[..., tuple[Array, Array, Array, Totals]]:
     """(state, batch, settings) -> the mean loss, its gradient, and what becomes of the state's buffers and totals.
 
     With an L2 penalty on the weights W, of a batch of S rows or of weight S, both are those of
-    f = L + l2 / (2 S) sum W^2.
+    f = L + l2 / (2 S) sum W^2.   Where the state has a loss scale c, the gradient is c times that.
     """
-    schedules = schedules_in(model)
+    schedules, split = schedules_in(model), layout.split
+    if half is not None:
+        model, split = mixed(xp, model, layout, half, like.dtype)
     penalised = penalty(xp, layout)
     gaps, buffer_gaps = layout.gaps(xp, like), layout.buffers.gaps(xp, like)
 
     def backpropagate(state: State, batch: Data, settings: Settings) -> tuple[Array, Array, Array, Totals]:
         x, target, weight, _ = batch
-        p = layout.split(xp, state.flat, state.buffers)
+        p = split(xp, state.flat, state.buffers)
         scheduled = dict(zip(schedules, settings.scheduled, strict=True))
         y, saved = model.forward(xp, p, x, Context(training=True, key=settings.key, scheduled=scheduled))
         value, dy = loss(xp, y, target, weight)
-        gradients = model.gradients(xp, p, saved, dy)
+        scale = None if state.scale is None else state.scale[..., 0]
+        gradients = model.gradients(xp, p, saved, dy if scale is None else dy * scale[..., None, None])
         if settings.l2 is not None:
             c = strength(xp, settings.l2, loss, y, target, weight)
-            value = value + penalised(state.flat, p, gradients, c)
+            w = p if half is None else layout.split(xp, state.flat, state.buffers)  # as they are, not rounded
+            if scale is None:
+                value = value + penalised(state.flat, w, gradients, c)
+            else:
+                value = value + penalised(state.flat, w, gradients, c * scale) / scale
         totals = add(xp, state.totals, loss, metrics, y, target, weight, value)
         buffers = state.buffers
         if buffer_gaps:
             buffers = layout.buffers.join(xp, updated(p, model.statistics(xp, p, saved)), buffer_gaps)
         del y, dy, saved  # the memory may be needed for the gradient in one vector
         gradient = layout.join(xp, gradients, gaps)
+        if half is not None:
+            gradient = xp.astype(gradient, like.dtype, copy=False)
         return value, gradient, buffers, totals
 
     return backpropagate

@@ -14,13 +14,14 @@ from mlp_xp.nn import Layer, Layout, Loss, ShapeError, scheduled_numbers
 from mlp_xp.nn.layout import Vector
 from mlp_xp.optim import Adam, Optimizer
 
-from . import inputs
+from . import inputs, loss_scale
 from .callbacks import Callback, ProgressBar
 from .full_batch import FullBatchStep
 from .history import History
 from .interrupt import DeferredInterrupt
 from .metrics import Metric, continued, started
 from .plan import Plan
+from .precision import HALVES, PRECISIONS, Inside, checked_precision, dtype_name
 from .step import (
     Data,
     Settings,
@@ -51,6 +52,13 @@ class Trainer:
         l2 / (2 S) sum W^2  for each batch of S rows, or of sample weights with the sum S. The loss in the history
         holds it; evaluate leaves it out.
 
+    precision: the arithmetic of matrix products in training. "float32" is that of `dtype`. "bf16-mixed" and
+        "fp16-mixed" take bfloat16 or float16 for forward and backward, but float32 for the weights that are trained
+        (so that no small update is lost), the optimizer, the loss and layers that need it; fp16-mixed scales the loss
+        (`loss_scale`), and a step whose gradient is not finite is skipped: the history counts them as "skipped", and
+        so do schedules and bias corrections. "tf32" rounds what float32 products multiply to 11 bits, on GPUs that
+        have it. BackendError where the backend cannot. evaluate, predict and `train.inspect` compute in float32.
+
     compile: "auto" lets the backend compile the steps, where it can and that is worth the time; `fallback` says why
         where it cannot. False runs them as they are written, for a debugger, or for a layer of your own that is no
         pure function.
@@ -69,18 +77,20 @@ class Trainer:
         seed: int = 0,
         metrics: Sequence[Metric] = (),
         l2: float = 0.0,
+        precision: str = "float32",
         compile: str | bool = "auto",
     ) -> None:
         self._parts = checked(model, loss, optimizer or Adam(), metrics)
         self._optimizer = self._parts[2]
         self.backend = backends.select(backend)
-        dtype = getattr(dtype, "__name__", str(dtype)).removeprefix("torch.")
+        dtype = dtype_name(dtype)
         if dtype not in ("float32", "float64"):
             raise ValueError(f"dtype={dtype!r}: choose 'float32' or 'float64'")
         if dtype == "float64" and not self.backend.has_float64:
             raise backends.BackendError(f"{self.backend.word} cannot compute in float64; use dtype='float32'")
         self.dtype, self.seed = dtype, inputs.whole("seed", seed, at_least=0)
         self._l2 = inputs.not_negative(f"l2={l2!r}", l2)
+        self._precision = checked_precision(precision, self.backend, dtype, self.optimizer)
         if compile is not False and compile != "auto":
             raise ValueError(f"compile={compile!r}: choose 'auto' or False")
         self.compile = compile
@@ -100,8 +110,12 @@ class Trainer:
         xp = self.backend.xp
         with self.backend.scope():
             like = self._like = xp.zeros((0,), dtype=getattr(xp, dtype), device=self.backend.device)
+            scaled = precision == "fp16-mixed"
             step: Any = FullBatchStep if self.optimizer.full_batch else training_step
-            self._training_step = step(*shared, loss, self.optimizer, self.metrics, like)
+            half = (self.backend.half(PRECISIONS[precision]), scaled) if PRECISIONS[precision] in HALVES else ()
+            self._training_step = step(*shared, loss, self.optimizer, self.metrics, like, *half)
+            if precision == "tf32":
+                self._training_step = Inside(self.backend.tf32, self._training_step)
             self._evaluation_step = evaluation_step(*shared, loss, self.metrics)
             self._prediction_step = prediction_step(*shared)
             self._at_once = [
@@ -115,7 +129,8 @@ class Trainer:
                 for values in self.optimizer.multipliers(self.layout)
             )
             flat, buffers = self._pack(self.layout.initial(seed))
-            self.state = State(flat, self.optimizer.start(xp, flat), buffers, Totals())
+            scale = loss_scale.start(xp, like) if scaled else None
+            self.state = State(flat, self.optimizer.start(xp, flat), buffers, Totals(), scale)
         self.adapted = not model.adapts
         """Has `adapt` been called, where the model asks for it?"""
 
@@ -140,6 +155,15 @@ class Trainer:
     @property
     def l2(self) -> float:
         return self._l2
+
+    @property
+    def precision(self) -> str:
+        return self._precision
+
+    @property
+    def loss_scale(self) -> float | None:
+        """What the gradient of the next step's loss is multiplied by with precision="fp16-mixed"; else None."""
+        return None if self.state.scale is None else float(self.backend.to_host(self.state.scale)[0])
 
     @property
     def finished(self) -> str:
@@ -247,14 +271,15 @@ class Trainer:
         """A copy of parameters, buffers and, unless told otherwise, the optimizer's slots on the device."""
         state = self.state
         copies = tuple(self._copy(slot) for slot in state.slots) if slots else ()
-        return State(self._copy(state.flat), copies, self._copy(state.buffers), Totals())
+        return State(self._copy(state.flat), copies, self._copy(state.buffers), Totals(), self._copy(state.scale))
 
     def restore_state(self, state: State) -> None:
         """Go back to what `copy_state` gave; the counters of steps and epochs go on, and slots that it lacks."""
         if len(state.slots) not in (0, len(self.state.slots)) or state.flat.shape != self.state.flat.shape:
             raise ValueError("the state is that of a trainer with another model or optimizer")
         slots = tuple(self._copy(slot) for slot in state.slots) or self.state.slots
-        self.state = State(self._copy(state.flat), slots, self._copy(state.buffers), self.state.totals)
+        scale = self.state.scale if self.state.scale is None or state.scale is None else self._copy(state.scale)
+        self.state = State(self._copy(state.flat), slots, self._copy(state.buffers), self.state.totals, scale)
 
     def drop_slots(self) -> None:
         """Let go of what the optimizer remembers, forty vectors with LBFGS: the next fit starts it anew.
@@ -465,6 +490,7 @@ class Trainer:
         *,
         backend: str | backends.Backend = "auto",
         dtype: str | None = None,
+        precision: str | None = None,
         model: Layer | None = None,
         loss: Loss | None = None,
         optimizer: Optimizer | None = None,
@@ -474,15 +500,16 @@ class Trainer:
 
         model, loss, optimizer and metrics need to be given where they are not classes of mlp_xp itself. An optimizer
         given in place of the saved one goes on if its slots are in the file, and starts anew, its schedules too, if
-        not. Callbacks start anew.
+        not. Callbacks start anew. precision is that of the file unless given, or "float32" where the backend, the
+        dtype or the optimizer does not go with it.
         """
         from .checkpoint import load
 
         given = {"model": model, "loss": loss, "optimizer": optimizer, "metrics": metrics}
-        return load(path, backend, dtype, given)
+        return load(path, backend, dtype, precision, given)
 
     def to(self, backend: str | backends.Backend) -> "Trainer":
-        """A copy that computes on another backend: in float32 where that has no float64."""
+        """A copy that computes on another backend: in float32 where that has no float64, or not this precision."""
         rebuild, (parts, _, tensors, numbers) = self.__reduce__()
         backend = backends.select(backend)
         dtype = self.dtype if backend.has_float64 else "float32"
@@ -527,6 +554,8 @@ class Trainer:
         for metric, on_device in zip(by_batches(self.metrics), totals.metrics, strict=True):
             mine, kept = kept[: len(on_device)], kept[len(on_device) :]
             means[metric.name] = metric.result(tuple(mine))
+        if totals.skipped is not None:
+            means["skipped"] = int(self._number(totals.skipped))
         return means
 
     def _fetch(self, arrays: Sequence[Array]) -> list[Any]:
@@ -544,7 +573,8 @@ class Trainer:
         return float(self.backend.to_host(array))
 
     def _zero(self) -> Totals:
-        return zero_totals(self.backend.xp, self.loss, self.metrics, self._like, self._outputs)
+        totals = zero_totals(self.backend.xp, self.loss, self.metrics, self._like, self._outputs)
+        return totals if self.state.scale is None else totals._replace(skipped=self.backend.xp.zeros_like(totals.loss))
 
 
 def checked(
