@@ -79,6 +79,14 @@ class Backend:
         """The same numbers as a C-contiguous NumPy array, possibly read-only and sharing memory."""
         raise NotImplementedError
 
+    def stager(self) -> Callable[[np.ndarray], Array]:
+        """What copies arrays to the device, for another thread than the one that computes, which asks for it."""
+        return self.from_host
+
+    def free_memory(self) -> int | None:
+        """Bytes that arrays on the device can still take; None where that is the host's own memory, or not known."""
+        return None
+
     def device_name(self) -> str:
         """The device in words, for people."""
         return "CPU"
@@ -189,6 +197,11 @@ def on_host(array: Any) -> bool:
     if not hasattr(array, "__dlpack_device__"):
         return not hasattr(array, "__cuda_array_interface__")
     return int(array.__dlpack_device__()[0]) in (CPU, CUDA_PINNED)
+
+
+def is_mapped(array: Any) -> bool:
+    """Is it a memory map of a file, or a part of one?"""
+    return isinstance(array, np.memmap) and getattr(array, "_mmap", None) is not None
 
 
 def host_array(array: Any, name: str) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 
 from .base import Array, Backend, BackendError, Status, load
 from .cuda_kernel import FusedRule
+from .staging import Staging
 
 INSTALL = (
     'pip install "cupy-cuda13x[ctk]" (driver 580 or newer), "cupy-cuda12x[ctk]" (driver 525 or newer), '
@@ -121,6 +122,15 @@ class CuPyBackend(Backend):
     def to_host(self, array: Array) -> np.ndarray:
         with self.scope():
             return self._cupy.asnumpy(array, order="C")
+
+    def stager(self) -> Callable[[np.ndarray], Array]:
+        """Through pinned memory, on a stream beside the one that computes."""
+        with self.scope():
+            return Staging(self._cupy)
+
+    def free_memory(self) -> int | None:
+        with self.scope():
+            return self.device.mem_info[0] + self._cupy.get_default_memory_pool().free_bytes()
 
     def device_name(self) -> str:
         return _device_name(self._cupy, self.device.id)
