@@ -12,7 +12,7 @@ from mlp_xp.nn.config import in_short
 from mlp_xp.nn.containers import Container
 from mlp_xp.nn.layer import Parameters, leaves
 
-from .rows import SparseRows, dense_batch
+from .rows import HostRows, moved, taken
 from .step import Data
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def inspect(trainer: "Trainer", X: Any, y: Any) -> list[dict[str, Any]]:
     """
     with trainer.backend.scope():
         data = trainer._labelled(X, y)
-        if isinstance(data.x, SparseRows):
-            data = dense_batch(trainer.backend, data, 0)
+        if isinstance(data.x, HostRows):
+            data = moved(trainer.backend.from_host, taken(data, slice(None)))
         return inspector(trainer)(data)
 
 
@@ -66,7 +66,8 @@ def _numbers(
 
     spied_on, p = watched(model, see), layout.split(xp, flat, buffers)
     now = dict(zip(schedules_in(model), scheduled, strict=True))
-    outputs, saved = spied_on.forward(xp, p, data.x, Context(training=True, key=key, scheduled=now))
+    x = xp.astype(data.x, flat.dtype, copy=False)
+    outputs, saved = spied_on.forward(xp, p, x, Context(training=True, key=key, scheduled=now))
     _, dy = loss(xp, outputs, data.target, data.weight)
     gradients = spied_on.gradients(xp, p, saved, dy)
 
