@@ -58,6 +58,7 @@ class Source:
         number = 0
         try:
             for number, batch in enumerate(self._pass(order), 1):
+                self._began = True
                 if number > first:
                     yield self._data(batch, number, at_least)
         except Exception as error:
@@ -66,7 +67,6 @@ class Source:
         if number == 0:
             once = "; what it gives can be gone through only once: give a function that makes it anew"
             raise ValueError(f"{self._name} gives no batches{once if self._began else ''}")
-        self._began = True
 
     def _pass(self, order: tuple[int, int] | None) -> Iterable[Any]:
         given = self._given() if callable(self._given) else self._given

@@ -9,7 +9,7 @@ from mlp_xp import backends
 from mlp_xp.nn import Layer, Loss, ShapeError
 
 from .feed import Source, is_source
-from .rows import HOST, SMALL, HostRows, SparseRows, is_sparse, kept_dtype, parts
+from .rows import HOST, SMALL, HostRows, SparseRows, is_sparse, kept_dtype
 from .step import Data
 
 FEEDS = ("auto", "device", "stream")
@@ -50,7 +50,7 @@ def features(backend: Any, x: Any, model: Layer, dtype: str, name: str = "X", fe
         )
     try:
         # What stays on the host is read once more only for a layer that wants to look at it.
-        for part in (x.parts() if model.codes else ()) if stays else parts(xp, x, dtype):
+        for part in (x.parts() if model.codes else ()) if stays else (x,):
             model.check(xp, part)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None

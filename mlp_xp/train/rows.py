@@ -33,7 +33,7 @@ class HostRows:
         mapped = backends.is_mapped(x)
         checked = HOST.from_any(x[:0] if mapped else x, None, name)  # refuses what is not numeric
         self._rows = x if mapped else checked
-        self._dtype, self._kept = dtype, kept_dtype(x, dtype)
+        self._kept = kept_dtype(x, dtype)
         self.shape = tuple(map(int, x.shape if mapped else checked.shape))
         self.ndim = len(self.shape)
 
@@ -44,9 +44,9 @@ class HostRows:
             return HOST.xp.asarray(found, dtype=self._kept, order="C")
 
     def parts(self) -> Iterator[Array]:
-        """All rows as floating-point numbers, some at a time."""
+        """All rows, some at a time."""
         for start in range(0, self.shape[0], CHECKED_ROWS):
-            yield self.take(slice(start, start + CHECKED_ROWS)).astype(self._dtype, copy=False)
+            yield self.take(slice(start, start + CHECKED_ROWS))
 
     def uncertain(self) -> Iterator[Array]:
         """All numbers that may be NaN or infinite."""
@@ -60,7 +60,6 @@ class SparseRows(HostRows):
         matrix = matrix.tocsr()
         HOST.from_any(matrix.data[:0], None, name)  # refuses what is not numeric
         self._matrix = matrix if str(matrix.dtype) == dtype else matrix.astype(dtype)
-        self._dtype = dtype
         self.shape = tuple(map(int, matrix.shape))
         self.ndim = len(self.shape)
 
@@ -69,15 +68,6 @@ class SparseRows(HostRows):
 
     def uncertain(self) -> Iterator[Array]:
         yield self._matrix.data[: self._matrix.nnz]
-
-
-def parts(xp: Any, x: Any, dtype: str) -> Iterator[Array]:
-    """All rows of an array as floating-point numbers: at once where they are such, else some at a time."""
-    if x.dtype == getattr(xp, dtype):
-        yield x
-    else:
-        for start in range(0, x.shape[0], CHECKED_ROWS):
-            yield xp.astype(x[start : start + CHECKED_ROWS, ...], getattr(xp, dtype))
 
 
 def taken(data: Data, rows: Any) -> Data:
