@@ -1,6 +1,6 @@
 """What mlp_xp asks of an array library. Nothing here is mathematics, and nothing knows about networks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import ModuleType
@@ -79,9 +79,17 @@ class Backend:
         """The same numbers as a C-contiguous NumPy array, possibly read-only and sharing memory."""
         raise NotImplementedError
 
-    def stager(self) -> Callable[[np.ndarray], Array]:
-        """What copies arrays to the device, for another thread than the one that computes, which asks for it."""
-        return self.from_host
+    def stager(self, batches: int) -> Callable[[Sequence[np.ndarray]], Callable[[], list[Array]]]:
+        """What copies the arrays of a batch to the device, for another thread than the one that computes.
+
+        What it gives the computing thread calls for the arrays; so many `batches` may be on the way at once.
+        """
+
+        def stage(arrays: Sequence[np.ndarray]) -> Callable[[], list[Array]]:
+            there = [self.from_host(array) for array in arrays]
+            return lambda: there
+
+        return stage
 
     def free_memory(self) -> int | None:
         """Bytes that arrays on the device can still take; None where that is the host's own memory, or not known."""

@@ -1,6 +1,6 @@
 """CuPy, on a CUDA (or ROCm) GPU."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -123,10 +123,10 @@ class CuPyBackend(Backend):
         with self.scope():
             return self._cupy.asnumpy(array, order="C")
 
-    def stager(self) -> Callable[[np.ndarray], Array]:
+    def stager(self, batches: int) -> Callable[[Sequence[np.ndarray]], Callable[[], list[Array]]]:
         """Through pinned memory, on a stream beside the one that computes."""
         with self.scope():
-            return Staging(self._cupy)
+            return Staging(self._cupy, batches)
 
     def free_memory(self) -> int | None:
         with self.scope():

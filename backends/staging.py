@@ -1,40 +1,66 @@
 """How batches reach a CUDA GPU beside the computation."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import accumulate
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 
+LINE = 512
+"""Bytes: an array begins at a multiple of it."""
+
+
+class Slot:
+    """Memory for one batch at a time: pinned on the host, which the GPU reads by itself, and on the device."""
+
+    def __init__(self) -> None:
+        self.nbytes = 0
+        self.pinned: Any = None
+        self.device: Any = None
+        self.read: Any = None
+        """The event after which the computing stream has read what is on the device."""
+
 
 class Staging:
-    """Copies arrays from the host to the current device, on a stream of its own; for one thread.
+    """Copies batches from the host to the current device, on a stream of its own.
 
-    Made by the thread that computes, whose current stream is the one whose work the copies run beside. The caller waits
-    for each copy, so that what it gets can be used by any stream, and the pinned memory again.
+    Called with the arrays of a batch by a thread that reads, it waits until they are there, and gives a function; that
+    one the computing thread calls, in the same order, for arrays of its own stream. `batches` is how many can be
+    between the two calls. So a copy waits only for the steps of `batches` before it, and runs beside the later ones.
     """
 
-    def __init__(self, cupy: Any) -> None:
+    def __init__(self, cupy: Any, batches: int) -> None:
         self._cupy = cupy
-        self._computing = cupy.cuda.get_current_stream()
-        self._copying = cupy.cuda.Stream(
-            non_blocking=True
-        )  # else it would wait for the default stream, and that for it
-        self._pinned = np.empty(0, np.uint8)
+        self._copying = cupy.cuda.Stream(non_blocking=True)  # else it and the default stream would wait for each other
+        self._free: SimpleQueue[Slot] = SimpleQueue()
+        for _ in range(batches):
+            self._free.put(Slot())
 
-    def __call__(self, array: np.ndarray) -> Any:
-        pinned = self._pinned_like(array)
-        np.copyto(pinned, array)
-        with self._copying:
-            there = self._cupy.empty(array.shape, array.dtype)
-            # It may be memory of an earlier batch, which this stream's pool has taken back while steps that read it
-            # are still waiting for the GPU. They were all given to it before this event.
-            self._copying.wait_event(self._computing.record())
-            there.set(pinned, stream=self._copying)
+    def __call__(self, arrays: Sequence[np.ndarray]) -> Callable[[], list[Any]]:
+        slot = self._free.get()
+        *starts, total = accumulate((-(-array.nbytes // LINE) * LINE for array in arrays), initial=0)
+        if slot.nbytes < total:
+            self._enlarge(slot, total)
+        places = [(slice(start, start + a.nbytes), a.dtype, a.shape) for start, a in zip(starts, arrays, strict=True)]
+        for (place, dtype, shape), array in zip(places, arrays, strict=True):
+            np.copyto(slot.pinned[place].view(dtype).reshape(shape), array)
+        if slot.read is not None:
+            self._copying.wait_event(slot.read)
+        slot.device[:total].set(slot.pinned[:total], stream=self._copying)
         self._copying.synchronize()
-        return there
+        return partial(self._taken, slot, places)
 
-    def _pinned_like(self, array: np.ndarray) -> np.ndarray:
-        """Memory of that size which the GPU reads without the processor's help."""
-        if self._pinned.nbytes < array.nbytes:
-            memory = self._cupy.cuda.alloc_pinned_memory(array.nbytes)
-            self._pinned = np.frombuffer(memory, np.uint8, array.nbytes)
-        return self._pinned[: array.nbytes].view(array.dtype).reshape(array.shape)
+    def _taken(self, slot: Slot, places: list[Any]) -> list[Any]:
+        arrays = [slot.device[place].view(dtype).reshape(shape).copy() for place, dtype, shape in places]
+        slot.read = self._cupy.cuda.get_current_stream().record()
+        self._free.put(slot)
+        return arrays
+
+    def _enlarge(self, slot: Slot, nbytes: int) -> None:
+        slot.pinned = np.frombuffer(self._cupy.cuda.alloc_pinned_memory(nbytes), np.uint8, nbytes)
+        slot.device = self._cupy.empty(nbytes, np.uint8)
+        slot.nbytes, slot.read = nbytes, None
+        # The pool may give memory that somebody has let go of whose kernels are still to run.
+        self._cupy.cuda.Device().synchronize()

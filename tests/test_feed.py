@@ -54,13 +54,13 @@ def mapped(tmp_path: Path) -> Callable[[np.ndarray], np.memmap]:
 
 @pytest.fixture
 def streamed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the threads that copy batches to the device, one for each part that they copy."""
+    """The names of the threads that copy batches to the device, one for each batch that they copy."""
     threads: list[str] = []
     original = backends.Backend.stager
 
-    def stager(self: backends.Backend) -> Any:
-        move = original(self)
-        return lambda array: threads.append(threading.current_thread().name) or move(array)
+    def stager(self: backends.Backend, batches: int) -> Any:
+        stage = original(self, batches)
+        return lambda arrays: threads.append(threading.current_thread().name) or stage(arrays)
 
     monkeypatch.setattr(backends.Backend, "stager", stager)
     return threads
@@ -282,6 +282,13 @@ def test_a_stream_that_diverges_goes_back_to_the_same_weights(rate: float, looks
 def test_the_search_for_a_learning_rate_takes_a_memory_map(mapped: Any) -> None:
     searches = [train.find_learning_rate(new(), x, Y, steps=8, progress=False) for x in (X, mapped(X))]
     assert searches[0] == searches[1]
+
+
+def test_the_search_for_a_learning_rate_takes_a_source() -> None:
+    search = train.find_learning_rate(new(), Shuffled(), steps=8, progress=False)
+    assert search == train.find_learning_rate(
+        new(), X, Y, sample_weight=WEIGHT, batch_size=BATCH, steps=8, progress=False
+    )
 
 
 def test_the_recorder_and_inspect_see_the_same(mapped: Any) -> None:
@@ -523,6 +530,8 @@ def test_options_that_a_source_leaves_no_room_for(more: dict[str, Any], error: t
         new().fit(Shuffled(), **more)
     with pytest.raises(ValueError, match="a line search needs all rows at once, not in batches"):
         new(optimizer=optim.LBFGS()).fit(Shuffled())
+    with pytest.raises(TypeError, match="inspect looks at rows all at once"):
+        train.inspect(new(), Shuffled(), None)
 
 
 def test_a_source_is_adapted_to_before() -> None:
@@ -626,55 +635,66 @@ def test_names_and_numbers_are_checked(parquet: Path, monkeypatch: pytest.Monkey
 
 
 class PretendedStream:
-    """Writes down what is done on it."""
+    """Does what it is given when it is waited for, and not before; with others, in the order that events leave."""
 
-    def __init__(self, log: list[Any], name: str) -> None:
-        self.log, self.name = log, name
+    def __init__(self, non_blocking: bool = True) -> None:
+        assert non_blocking
+        self.queue: list[Callable[[], None]] = []
+        self.done = 0
 
-    def __enter__(self) -> None:
-        self.log.append((self.name, "enter"))
+    def record(self) -> Callable[[], None]:
+        position = len(self.queue)
+        return lambda: self.work(position)
 
-    def __exit__(self, *_: object) -> None:
-        self.log.append((self.name, "exit"))
-
-    def record(self) -> str:
-        self.log.append((self.name, "record"))
-        return f"event of {self.name}"
-
-    def wait_event(self, event: str) -> None:
-        self.log.append((self.name, "wait", event))
+    def wait_event(self, event: Callable[[], None]) -> None:
+        self.queue.append(event)
 
     def synchronize(self) -> None:
-        self.log.append((self.name, "synchronize"))
+        self.work(len(self.queue))
+
+    def work(self, position: int) -> None:
+        while self.done < position:
+            self.done += 1
+            self.queue[self.done - 1]()
 
 
-def pretended_cupy(log: list[Any]) -> Any:
-    class Array(np.ndarray):
-        def set(self, host: np.ndarray, stream: PretendedStream) -> None:
-            log.append((stream.name, "set"))
-            assert host.flags.c_contiguous and (host.dtype, host.shape) == (self.dtype, self.shape)
-            self[...] = host
+class PretendedCuPy(ModuleType):
+    """What Staging asks of CuPy: arrays whose copies happen late."""
 
-    def empty(shape: Any, dtype: Any) -> Array:
-        log.append("empty")
-        return np.empty(shape, dtype).view(Array)
+    def __init__(self) -> None:
+        super().__init__("cupy")
+        self.computing, self.streams, self.pinned = PretendedStream(), [], 0
+        device = SimpleNamespace(synchronize=lambda: [stream.synchronize() for stream in self.streams])
+        self.cuda = SimpleNamespace(
+            get_current_stream=lambda: self.computing,
+            Stream=self.stream,
+            Device=lambda: device,
+            alloc_pinned_memory=self.alloc_pinned_memory,
+        )
+        outer = self
 
-    def alloc_pinned_memory(nbytes: int) -> bytearray:
-        log.append(("pinned", nbytes))
-        return bytearray(nbytes + 512)  # CuPy's pool gives more than asked for
+        class Array(np.ndarray):
+            def set(self, host: np.ndarray, stream: PretendedStream) -> None:
+                assert host.flags.c_contiguous and (host.dtype, host.shape) == (self.dtype, self.shape)
+                stream.queue.append(lambda: np.copyto(self, host))
 
-    def stream(non_blocking: bool) -> PretendedStream:
-        assert non_blocking
-        return PretendedStream(log, "copying")
+            def copy(self) -> Any:
+                made = np.full_like(self, 77)
+                outer.computing.queue.append(lambda: np.copyto(made, self))
+                return made
 
-    cuda = SimpleNamespace(
-        get_current_stream=lambda: PretendedStream(log, "computing"),
-        Stream=stream,
-        alloc_pinned_memory=alloc_pinned_memory,
-    )
-    cupy = ModuleType("cupy")
-    vars(cupy).update(cuda=cuda, empty=empty)
-    return cupy
+        self.kind = Array
+
+    def stream(self, non_blocking: bool) -> PretendedStream:
+        self.streams.append(PretendedStream(non_blocking))
+        return self.streams[-1]
+
+    def empty(self, shape: Any, dtype: Any) -> Any:
+        return np.full(shape, 99, dtype).view(self.kind)
+
+    def alloc_pinned_memory(self, nbytes: int) -> bytearray:
+        self.pinned += 1
+        return bytearray(nbytes + 512)  # CuPy's pool gives more than is asked for
 
 
 def test_cupy_counts_what_its_pool_holds_unused_as_free() -> None:
@@ -688,21 +708,17 @@ def test_cupy_counts_what_its_pool_holds_unused_as_free() -> None:
     assert backend.free_memory() == 43
 
 
-def test_a_batch_is_copied_beside_the_computation_and_never_over_what_that_still_reads() -> None:
-    log: list[Any] = []
-    stage = Staging(pretended_cupy(log))
-    first = stage(X)
-    assert log == [
-        ("pinned", X.nbytes),
-        ("copying", "enter"),
-        "empty",
-        ("computing", "record"),  # after the memory is there, so that all who used it before are in front
-        ("copying", "wait", "event of computing"),
-        ("copying", "set"),
-        ("copying", "exit"),
-        ("copying", "synchronize"),
-    ]
-    second, third = stage(PIXELS[:, ::-2]), stage(np.float32(7.0))
-    assert sum(entry[0] == "pinned" for entry in log) == 1  # the same memory again
-    for found, expected in ((first, X), (second, PIXELS[:, ::-2]), (third, np.float32(7.0))):
-        np.testing.assert_array_equal(np.asarray(found), expected)
+def test_batches_are_copied_beside_the_computation_and_never_over_what_that_has_yet_to_read() -> None:
+    cupy = PretendedCuPy()
+    stage = Staging(cupy, batches=3)
+    batches = [[X + n, PIXELS[: 40 + n % 3, ::-2], np.full(n % 2, n, bool), np.arange(n)] for n in range(20)]
+    arrays = []
+    for number, batch in enumerate(batches):
+        arrays.append(stage([part.copy() for part in batch])())
+        assert cupy.computing.done <= 4 * max(0, number - 2)  # a copy waits for what is three batches behind it
+    cupy.computing.synchronize()
+    for found, expected in zip(arrays, batches, strict=True):
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(np.asarray(one), other)
+            assert one.dtype == other.dtype
+    assert cupy.pinned <= 2 * 3  # the same memory again and again, larger where a batch is

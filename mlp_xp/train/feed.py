@@ -21,9 +21,11 @@ ARRAYS = ("__array__", "__array_interface__", "__dlpack__", "shape", "tocsr")
 
 def is_source(x: Any, y: Any) -> bool:
     """Does x stand for data and targets both: something that gives batches, or a function that makes it?"""
+    if x is None or any(hasattr(x, name) for name in ARRAYS):
+        return False
     if hasattr(x, "shuffled"):
         return True
-    if y is not None or x is None or any(hasattr(x, name) for name in ARRAYS):
+    if y is not None:
         return False
     if isinstance(x, list | tuple):
         return all(isinstance(batch, tuple) for batch in x)
@@ -114,14 +116,17 @@ def parts(backend: backends.Backend, data: Data, rows: int) -> Generator[Data]:
 
 def fed(backend: backends.Backend, batches: Generator[Data]) -> Generator[Data]:
     """Batches from the host, on the device: read and moved by a thread. Close it, to end the thread."""
-    move = backend.stager()
+    stage = backend.stager(AHEAD + 1)
 
-    def on_device() -> Generator[Data]:
+    def staged() -> Generator[tuple[Data, Callable[[], list[Any]]]]:
         with backend.scope(), HOST.scope():  # both hold in the thread that enters them
             for batch in batches:
-                yield moved(move, batch)
+                yield batch, stage([part for part in batch if HOST.owns(part)])
 
-    return prefetched(on_device())
+    with closing(prefetched(staged())) as pairs:
+        for batch, arrived in pairs:
+            there = iter(arrived())
+            yield Data(*(next(there) if HOST.owns(part) else part for part in batch))
 
 
 def prefetched(items: Generator[T]) -> Generator[T]:

@@ -72,7 +72,7 @@ def _too_large(backend: Any, x: Any, kept: str) -> bool:
     free = backend.free_memory()
     if free is None:
         return backends.is_mapped(x)
-    return HOST.owns(x) and x.size * HOST.xp.dtype(kept).itemsize > SHARE * free
+    return HOST.owns(x) and x.size * x[:0].astype(kept).itemsize > SHARE * free
 
 
 def finite(xp: Any, x: Any) -> bool:

@@ -12,6 +12,7 @@ from mlp_xp.nn.config import in_short
 from mlp_xp.nn.containers import Container
 from mlp_xp.nn.layer import Parameters, leaves
 
+from .feed import Source
 from .rows import HostRows, moved, taken
 from .step import Data
 
@@ -38,6 +39,8 @@ def inspect(trainer: "Trainer", X: Any, y: Any) -> list[dict[str, Any]]:
     """
     with trainer.backend.scope():
         data = trainer._labelled(X, y)
+        if isinstance(data.x, Source):
+            raise TypeError("inspect looks at rows all at once: give X and y, such as one of the batches")
         if isinstance(data.x, HostRows):
             data = moved(trainer.backend.from_host, taken(data, slice(None)))
         return inspector(trainer)(data)

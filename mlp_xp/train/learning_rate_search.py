@@ -41,7 +41,7 @@ class LearningRateSearch:
 def find_learning_rate(
     trainer: Trainer,
     X: Any,
-    y: Any,
+    y: Any = None,
     *,
     lowest: float = 1e-6,
     highest: float = 10.0,
