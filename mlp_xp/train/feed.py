@@ -119,7 +119,7 @@ def fed(backend: backends.Backend, batches: Generator[Data]) -> Generator[Data]:
     stage = backend.stager(AHEAD + 1)
 
     def staged() -> Generator[tuple[Data, Callable[[], list[Any]]]]:
-        with backend.scope(), HOST.scope():  # both hold in the thread that enters them
+        with backend.scope(), HOST.scope(), closing(batches):  # a scope holds in the thread that enters it
             for batch in batches:
                 yield batch, stage([part for part in batch if HOST.owns(part)])
 

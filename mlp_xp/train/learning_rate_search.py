@@ -1,7 +1,7 @@
 """Which learning rate? Try ever larger ones, a step each, and look where the loss falls fastest."""
 
 from collections.abc import Generator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
 from math import inf, isfinite
@@ -80,9 +80,9 @@ def find_learning_rate(
         if not copy.adapted:
             copy._adapt(data.x)
         plan = Plan(copy, data, inputs.batch_rows(batch_size, data.x, copy.model), shuffle=True)
-        batches = ending.enter_context(closing(_batches(plan)))
+        ending.callback(plan.close)
         bar = tqdm(range(steps), "learning rates", unit="step", disable=None if progress else True, delay=1)
-        for step, batch in zip(bar, batches, strict=False):
+        for step, batch in zip(bar, _batches(plan), strict=False):
             copy.state = copy.state._replace(totals=copy._zero())
             plan.advance(*batch)
             if copy._number(copy.state.totals.weight) == 0:

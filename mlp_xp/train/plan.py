@@ -70,11 +70,14 @@ class Plan:
 
     def _fed(self, batches: Generator[Data]) -> Generator[Data]:
         """Batches from the host, on the device; the feed before it ends."""
+        self.close()
+        self._feed = fed(self.trainer.backend, batches)
+        yield from self._feed
+
+    def close(self) -> None:
+        """End the thread that feeds the steps, if there is one."""
         if self._feed is not None:
             self._feed.close()
-        self._feed = fed(self.trainer.backend, batches)
-        with closing(self._feed):
-            yield from self._feed
 
     def advance(self, data: Data, index: int) -> None:
         """Make the step with batch number `index` of the data."""

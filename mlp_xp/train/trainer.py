@@ -377,6 +377,7 @@ class Trainer:
                 self._adapt(data.x)
             plan = self._plan = Plan(self, data, batch, shuffle)
             ending.callback(setattr, self, "_plan", None)
+            ending.callback(plan.close)
             if self.optimizer.full_batch:
                 ending.callback(self._training_step.forget)
             self.stop = False
@@ -402,16 +403,15 @@ class Trainer:
         start = perf_counter()
         learning_rate = self.learning_rate
         self.state = self.state._replace(totals=self._zero())
-        with closing(plan.batches(self.epoch)) as batches:
-            for index, batch in enumerate(batches):
-                plan.advance(*batch)
-                for call in on_step:
-                    call(self)
-                if interrupt.wanted or self.stop:
-                    plan.rollback.look_at_the_end()
-                    return None
-                if index % STEPS_BETWEEN_LOOKS == STEPS_BETWEEN_LOOKS - 1:
-                    plan.rollback.look()
+        for index, batch in enumerate(plan.batches(self.epoch)):
+            plan.advance(*batch)
+            for call in on_step:
+                call(self)
+            if interrupt.wanted or self.stop:
+                plan.rollback.look_at_the_end()
+                return None
+            if index % STEPS_BETWEEN_LOOKS == STEPS_BETWEEN_LOOKS - 1:
+                plan.rollback.look()
         if not self.optimizer.full_batch:  # which goes nowhere that the loss is not finite: it has looked
             plan.rollback.look_at_the_end()
         means = self._means(self.state.totals)
