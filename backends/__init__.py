@@ -15,9 +15,21 @@ from typing import Any
 
 import array_api_compat
 
-from .base import Array, Backend, BackendError, DeviceError, Status, Uncompiled
+from .base import Array, Backend, BackendError, DeviceError, Status, Uncompiled, is_mapped, on_host
 
-__all__ = ["Array", "Backend", "BackendError", "DeviceError", "Status", "Uncompiled", "available", "of", "select"]
+__all__ = [
+    "Array",
+    "Backend",
+    "BackendError",
+    "DeviceError",
+    "Status",
+    "Uncompiled",
+    "available",
+    "is_mapped",
+    "of",
+    "on_host",
+    "select",
+]
 
 NAMES = ("numpy", "cupy", "torch", "jax", "strict")
 VARIABLE = "MLP_XP_BACKEND"

@@ -1,6 +1,6 @@
 """What mlp_xp asks of an array library. Nothing here is mathematics, and nothing knows about networks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import ModuleType
@@ -79,6 +79,22 @@ class Backend:
     def to_host(self, array: Array) -> np.ndarray:
         """The same numbers as a C-contiguous NumPy array, possibly read-only and sharing memory."""
         raise NotImplementedError
+
+    def stager(self, batches: int) -> Callable[[Sequence[np.ndarray]], Callable[[], list[Array]]]:
+        """What copies the arrays of a batch to the device, for another thread than the one that computes.
+
+        What it gives the computing thread calls for the arrays; so many `batches` may be on the way at once.
+        """
+
+        def stage(arrays: Sequence[np.ndarray]) -> Callable[[], list[Array]]:
+            there = [self.from_host(array) for array in arrays]
+            return lambda: there
+
+        return stage
+
+    def free_memory(self) -> int | None:
+        """Bytes that arrays on the device can still take; None where that is the host's own memory, or not known."""
+        return None
 
     def device_name(self) -> str:
         """The device in words, for people."""
@@ -202,6 +218,11 @@ def on_host(array: Any) -> bool:
     if not hasattr(array, "__dlpack_device__"):
         return not hasattr(array, "__cuda_array_interface__")
     return int(array.__dlpack_device__()[0]) in (CPU, CUDA_PINNED)
+
+
+def is_mapped(array: Any) -> bool:
+    """Is it a memory map of a file, or a part of one?"""
+    return isinstance(array, np.memmap) and getattr(array, "_mmap", None) is not None
 
 
 def host_array(array: Any, name: str) -> np.ndarray:

@@ -1,6 +1,6 @@
 """CuPy, on a CUDA (or ROCm) GPU."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ from .base import NO_TF32, Array, Backend, BackendError, Status, load
 from .cuda_kernel import launcher
 from .elementwise import CUDA
 from .fused import FusedLoop
+from .staging import Staging
 
 INSTALL = (
     'pip install "cupy-cuda13x[ctk]" (driver 580 or newer), "cupy-cuda12x[ctk]" (driver 525 or newer), '
@@ -125,6 +126,15 @@ class CuPyBackend(Backend):
     def to_host(self, array: Array) -> np.ndarray:
         with self.scope():
             return self._cupy.asnumpy(array, order="C")
+
+    def stager(self, batches: int) -> Callable[[Sequence[np.ndarray]], Callable[[], list[Array]]]:
+        """Through pinned memory, on a stream beside the one that computes."""
+        with self.scope():
+            return Staging(self._cupy, batches)
+
+    def free_memory(self) -> int | None:
+        with self.scope():
+            return self.device.mem_info[0] + self._cupy.get_default_memory_pool().free_bytes()
 
     def device_name(self) -> str:
         return _device_name(self._cupy, self.device.id)

@@ -59,6 +59,10 @@ class JAXBackend(Backend):
     def to_host(self, array: Array) -> np.ndarray:
         return np.asarray(array, order="C")
 
+    def free_memory(self) -> int | None:
+        stats = self.device.memory_stats()  # None for a CPU
+        return stats["bytes_limit"] - stats["bytes_in_use"] if stats and "bytes_limit" in stats else None
+
     def device_name(self) -> str:
         return self.device.device_kind
 

@@ -57,6 +57,13 @@ class TorchBackend(Backend):
     def to_host(self, array: Array) -> np.ndarray:
         return np.asarray(array.detach().cpu().numpy(), order="C")
 
+    def free_memory(self) -> int | None:
+        if self.device.type != "cuda":
+            return None
+        cuda = self._torch.cuda
+        unused = cuda.memory_reserved(self.device) - cuda.memory_allocated(self.device)
+        return cuda.mem_get_info(self.device)[0] + unused
+
     def device_name(self) -> str:
         if self.device.type == "cuda":
             return self._torch.cuda.get_device_name(self.device)

@@ -300,7 +300,9 @@ def record(function: Callable[..., Any], arguments: tuple[Any, ...], donate: tup
     def stand_in(leaf: Any) -> Any:
         value = leaf
         if isinstance(leaf, np.ndarray | np.generic):
-            value = Value(tape, tape.zeros(leaf.shape, leaf.dtype))
+            # Whole data sets are among the arguments: what is only read needs no memory of its own.
+            zero = tape.zeros((), leaf.dtype)
+            value = Value(tape, tape.zeros(leaf.shape, leaf.dtype) if donated else np.broadcast_to(zero, leaf.shape))
         elif type(leaf) in (int, float):
             value = Number(tape, leaf)
         inputs.append(Argument(f"a{len(inputs)}", value, donated))

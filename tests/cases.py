@@ -63,6 +63,7 @@ LAYERS: dict[str, Case] = {
     "LayerNorm": Case(nn.LayerNorm(4)),
     "RMSNorm": Case(nn.RMSNorm(4)),
     "Scale": Case(nn.Scale(4)),
+    "Rescale": Case(nn.Rescale(0.3, offset=-1.5)),
     "Standardize": Case(nn.Standardize(4)),
     "Flatten": Case(nn.Flatten(), features=(2, 3)),
     "Embedding": Case(nn.Embedding({1: 3, 3: 2}, features=2), categories=((1, 3), (3, 2))),

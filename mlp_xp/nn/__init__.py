@@ -55,7 +55,7 @@ from .losses import (
 from .maxout import Maxout
 from .normalization import BatchNorm, LayerNorm, RMSNorm
 from .rectifiers import CELU, ELU, SELU, LeakyReLU, PReLU, ReLU, ReLU6, Softplus
-from .scaling import Scale, Standardize
+from .scaling import Rescale, Scale, Standardize
 from .softmax import LogSoftmax, Softmax
 
 __all__ = [
@@ -121,6 +121,7 @@ __all__ = [
     "RMSNorm",
     "ReLU",
     "ReLU6",
+    "Rescale",
     "Residual",
     "Scale",
     "Sequential",

@@ -111,6 +111,8 @@ class Embedding(Layer):
         x = xp.reshape(x, (x.shape[0], -1))  # before a Flatten it is not flat yet
         for column, categories in self.columns:
             codes = x[:, column]
+            if not xp.isdtype(codes.dtype, "real floating"):  # whose numbers of categories may be beyond these integers
+                codes = xp.astype(codes, xp.float32)
             wrong = (codes != xp.floor(codes)) | (codes < 0) | (codes > categories - 1)
             if bool(xp.any(wrong)):
                 bad = float(codes[int(xp.argmax(xp.astype(wrong, xp.int32)))])

@@ -119,7 +119,7 @@ class Layer:
     def check(self, xp: Any, x: Array) -> None:
         """ValueError for data x (rows, ...) that this layer cannot take. Reads the data: not for a step.
 
-        It is asked where the data reach it as they are: see `keeps`.
+        It is asked where the data reach it as they are: see `keeps`. They may be bool, or integers of up to 16 bits.
         """
 
 

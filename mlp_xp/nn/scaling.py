@@ -1,4 +1,4 @@
-"""Each feature times a number of its own, learned or taken from the data."""
+"""Features times numbers: one that is given, or one for each, learned or taken from the data."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import array_api_compat
 
 from .by_feature import ByFeature
-from .checks import check_initializer, is_whole
+from .checks import FINITE, Range, check_initializer, is_whole
 from .initializers import Constant, Initializer, Zeros
-from .layer import Array, Context, Parameter, Parameters, ShapeError
+from .layer import Array, Context, Layer, Parameter, Parameters, ShapeError
 from .normalization import moments
 
 
@@ -38,6 +38,22 @@ class Scale(ByFeature):
 
     def parameters(self) -> dict[str, Parameter]:
         return {"weight": Parameter((1, self.features), self.weight_init, 1, 1, decays=False)}
+
+
+@dataclass(frozen=True)
+class Rescale(Layer):
+    """y = factor x + offset,   dx = factor dy: Rescale(1 / 255) brings pixels, given as bytes, to between 0 and 1."""
+
+    factor: float
+    offset: float = 0.0
+    ranges: ClassVar[dict[str, Range]] = {"factor": FINITE, "offset": FINITE}
+
+    def forward(self, xp: Any, p: Parameters, x: Array, ctx: Context) -> tuple[Array, None]:
+        y = float(self.factor) * x
+        return y + float(self.offset) if self.offset else y, None
+
+    def backward(self, xp: Any, p: Parameters, saved: None, dy: Array) -> tuple[Array, Parameters]:
+        return float(self.factor) * dy, {}
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ class Callback:
     only_looks: ClassVar[bool] = False
     """Does it never change anything? Then it is told of the end after those that may still restore weights."""
 
-    def on_fit_start(self, trainer: "Trainer", epochs: int, steps_per_epoch: int) -> None: ...
+    def on_fit_start(self, trainer: "Trainer", epochs: int, steps_per_epoch: int) -> None:
+        """`steps_per_epoch` is 0 where batches come from a source that does not say how many."""
 
     def on_step(self, trainer: "Trainer") -> None: ...
 
@@ -36,7 +37,9 @@ class ProgressBar(Callback):
     def on_fit_start(self, trainer: "Trainer", epochs: int, steps_per_epoch: int) -> None:
         from tqdm import tqdm
 
-        self._bar: Any = tqdm(total=epochs * steps_per_epoch, unit="step", disable=None, delay=1, dynamic_ncols=True)
+        self._bar: Any = tqdm(
+            total=epochs * steps_per_epoch or None, unit="step", disable=None, delay=1, dynamic_ncols=True
+        )
         self._epochs = trainer.epoch + epochs
 
     def on_step(self, trainer: "Trainer") -> None:

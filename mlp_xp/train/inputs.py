@@ -5,18 +5,24 @@ from numbers import Real
 from operator import index
 from typing import Any
 
+from mlp_xp import backends
 from mlp_xp.nn import Layer, Loss, ShapeError
 
-from .rows import SparseRows, is_sparse
+from .feed import Source, is_source
+from .rows import HOST, SMALL, HostRows, SparseRows, is_sparse, kept_dtype
 from .step import Data
 
+FEEDS = ("auto", "device", "stream")
+SHARE = 0.75
+"""X goes to a device with memory of its own if it takes no more of what is free there: steps need some too."""
 
-def features(backend: Any, x: Any, model: Layer, dtype: str, name: str = "X") -> tuple[Any, int]:
-    """X on the device, (rows, features) of `dtype`, and the number of outputs that `model` gives for it.
 
-    A sparse X stays on the host, as SparseRows.
+def features(backend: Any, x: Any, model: Layer, dtype: str, name: str = "X", feed: str = "auto") -> tuple[Any, int]:
+    """X (rows, features) where `feed` wants it, and the number of outputs that `model` gives for it.
+
+    On the device it is of `dtype`, or of the small integers that it was given in. HostRows where it stays on the host.
     """
-    x = SparseRows(backend, x, dtype, name) if is_sparse(x) else backend.from_any(x, dtype, name)
+    x = _placed(backend, x, dtype, name, feed)
     shape = tuple(x.shape)
     if x.ndim < 2:
         raise ShapeError(
@@ -34,19 +40,39 @@ def features(backend: Any, x: Any, model: Layer, dtype: str, name: str = "X") ->
             f"{name} must have shape (rows, features), got {shape}; reshape it, for example "
             f"`{name}.reshape(len({name}), -1)`, or let the model begin with nn.Flatten"
         )
-    xp = backend.xp
-    sparse = isinstance(x, SparseRows)
-    if not finite(xp, x.stored if sparse else x):
+    stays = isinstance(x, HostRows)
+    xp = HOST.xp if stays else backend.xp
+    uncertain = x.uncertain() if stays else (x,) if x.dtype == getattr(xp, dtype) else ()
+    if not all(finite(xp, part) for part in uncertain):
         raise ValueError(
             f"{name} contains NaN or infinity (in {dtype}); remove those rows or fill them in, for example with "
             f"scikit-learn's SimpleImputer"
         )
     try:
-        for part in (x.parts() if model.codes else ()) if sparse else (x,):
+        # What stays on the host is read once more only for a layer that wants to look at it.
+        for part in (x.parts() if model.codes else ()) if stays else (x,):
             model.check(xp, part)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
     return x, outputs
+
+
+def _placed(backend: Any, x: Any, dtype: str, name: str, feed: str) -> Any:
+    """X on the device or, where it is to be streamed from there, on the host."""
+    if is_sparse(x):
+        return SparseRows(x, dtype, name)
+    kept = kept_dtype(x, dtype)
+    if feed == "stream" or (feed == "auto" and _too_large(backend, x, kept)):
+        return HostRows(x, dtype, name)
+    return backend.from_any(x, None if kept in SMALL else dtype, name)
+
+
+def _too_large(backend: Any, x: Any, kept: str) -> bool:
+    """Is X on the host too large for the device? Where the device is the host itself, a memory map is."""
+    free = backend.free_memory()
+    if free is None:
+        return backends.is_mapped(x)
+    return HOST.owns(x) and x.size * x[:0].astype(kept).itemsize > SHARE * free
 
 
 def finite(xp: Any, x: Any) -> bool:
@@ -59,20 +85,45 @@ def finite(xp: Any, x: Any) -> bool:
 
 
 def at_once(x: Any, method: str) -> Any:
-    """The features, if they are there all at once; ValueError that says what to do if they are sparse."""
-    if isinstance(x, SparseRows):
+    """The features, if they are there all at once; ValueError that says what to do if they are not."""
+    if isinstance(x, HostRows | Source):
+        why, some = "is read in parts", "some of its rows as one array"
+        if isinstance(x, SparseRows):
+            why, some = "is sparse, which is never made dense as a whole", "X[:n].toarray()"
         raise ValueError(
-            f"the model takes statistics from X, over all rows at once, and a sparse X is never made dense as a whole: "
-            f"call trainer.{method}(X[:n].toarray()) first, with some of its rows"
+            f"the model takes statistics from X, over all rows at once, and X {why}: call "
+            f"trainer.{method}({some}) first"
         )
     return x
 
 
 def labelled(
-    backend: Any, x: Any, y: Any, weight: Any, model: Layer, loss: Loss, dtype: str, prefix: str = ""
+    backend: Any,
+    x: Any,
+    y: Any,
+    weight: Any,
+    model: Layer,
+    loss: Loss,
+    dtype: str,
+    prefix: str = "",
+    feed: str = "auto",
 ) -> tuple[Data, int]:
-    """X, y and sample weights on the device, checked against the model and the loss; and the number of outputs."""
-    x, outputs = features(backend, x, model, dtype, f"{prefix}X")
+    """X, y and sample weights, checked against the model and the loss; and the number of outputs.
+
+    They are on the device where `feed` wants X there, else on the host.
+    """
+    if is_source(x, y):
+        if feed == "device" or y is not None or weight is not None:
+            wrong = "feed='device'" if feed == "device" else "y or sample_weight"
+            raise TypeError(f"{prefix}X gives batches of (X, y) or (X, y, sample_weight): leave out {wrong}")
+
+        def checked(x: Any, y: Any, weight: Any, prefix: str) -> tuple[Data, int]:
+            home = HOST if backends.on_host(x) else backend
+            return labelled(home, x, y, weight, model, loss, dtype, prefix, feed="device")
+
+        source = Source(x, checked, f"{prefix}X")
+        return Data(source), source.outputs
+    x, outputs = features(backend, x, model, dtype, f"{prefix}X", feed)
     xp = backend.xp
     if y is None:
         raise TypeError(f"{prefix}y is None: give one target for each row")
@@ -82,7 +133,10 @@ def labelled(
             f"{prefix}X has {x.shape[0]} rows, {prefix}y has shape {tuple(target.shape)}: one target for each row"
         )
     target = loss.encode(xp, target, outputs, getattr(xp, dtype))
-    return Data(x, target, _weights(backend, weight, x.shape[0], dtype, f"{prefix}sample_weight")), outputs
+    weight = _weights(backend, weight, x.shape[0], dtype, f"{prefix}sample_weight")
+    if isinstance(x, HostRows):
+        target, weight = (None if part is None else backend.to_host(part) for part in (target, weight))
+    return Data(x, target, weight), outputs
 
 
 def _weights(backend: Any, weight: Any, rows: int, dtype: str, name: str) -> Any:
@@ -121,11 +175,18 @@ def trainable(model: Layer) -> None:
         raise ValueError("Step has no gradient: train with Sigmoid or Tanh in its place, and put Step in afterwards")
 
 
-def batch_rows(batch_size: int | str | None, rows: int, model: Layer, full_batch: bool = False) -> int:
+def batch_rows(batch_size: int | str | None, x: Any, model: Layer, full_batch: bool = False) -> int:
     """The number of rows in a batch: "auto" is 32 or all there are, None is all. Every batch must do for the model.
 
-    `full_batch` says that the optimizer takes all rows at once and no fewer.
+    `full_batch` says that the optimizer takes all rows at once and no fewer. A source has batches of its own: 0.
     """
+    if isinstance(x, Source):
+        if full_batch:
+            raise ValueError("a line search needs all rows at once, not in batches: give X and y, or another optimizer")
+        if batch_size != "auto":
+            raise ValueError(f"batch_size={batch_size}: X gives batches as they are to be; leave batch_size out")
+        return 0
+    rows = x.shape[0]
     batch = _batch_rows(None if full_batch and batch_size == "auto" else batch_size, rows)
     if full_batch and batch < rows:
         raise ValueError(

@@ -11,7 +11,8 @@ from mlp_xp.nn.config import in_short
 from mlp_xp.nn.containers import Container
 from mlp_xp.nn.layer import Parameters, leaves
 
-from .rows import SparseRows, dense_batch
+from .feed import Source
+from .rows import HostRows, moved, taken
 from .step import Data
 from .wrapping import Wrapped, around_each
 
@@ -38,8 +39,10 @@ def inspect(trainer: "Trainer", X: Any, y: Any) -> list[dict[str, Any]]:
     """
     with trainer.backend.scope():
         data = trainer._labelled(X, y)
-        if isinstance(data.x, SparseRows):
-            data = dense_batch(trainer.backend, data, 0)
+        if isinstance(data.x, Source):
+            raise TypeError("inspect looks at rows all at once: give X and y, such as one of the batches")
+        if isinstance(data.x, HostRows):
+            data = moved(trainer.backend.from_host, taken(data, slice(None)))
         return inspector(trainer)(data)
 
 
@@ -67,7 +70,8 @@ def _numbers(
     spied_on = around_each(model, lambda layer, name: _Watched(layer, see, name))
     p = layout.split(xp, flat, buffers)
     now = dict(zip(schedules_in(model), scheduled, strict=True))
-    outputs, saved = spied_on.forward(xp, p, data.x, Context(training=True, key=key, scheduled=now))
+    x = xp.astype(data.x, flat.dtype, copy=False)
+    outputs, saved = spied_on.forward(xp, p, x, Context(training=True, key=key, scheduled=now))
     _, dy = loss(xp, outputs, data.target, data.weight)
     gradients = spied_on.gradients(xp, p, saved, dy)
 

@@ -1,6 +1,9 @@
 """Which learning rate? Try ever larger ones, a step each, and look where the loss falls fastest."""
 
+from collections.abc import Generator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import count
 from math import inf, isfinite
 from typing import Any
 
@@ -9,6 +12,7 @@ from mlp_xp.optim import Exponential
 from . import inputs
 from .checkpoint import PARTS, contents, rebuild
 from .plan import Plan
+from .step import Data
 from .trainer import Trainer
 
 
@@ -37,7 +41,7 @@ class LearningRateSearch:
 def find_learning_rate(
     trainer: Trainer,
     X: Any,
-    y: Any,
+    y: Any = None,
     *,
     lowest: float = 1e-6,
     highest: float = 10.0,
@@ -71,17 +75,16 @@ def find_learning_rate(
     losses: list[float] = []
     smoothed: list[float] = []
     average = 0.0
-    with copy.backend.scope():
+    with copy.backend.scope(), ExitStack() as ending:
         data = copy._labelled(X, y, sample_weight)
         if not copy.adapted:
             copy._adapt(data.x)
-        plan = Plan(copy, data, inputs.batch_rows(batch_size, data.x.shape[0], copy.model), shuffle=True)
-        for step in tqdm(range(steps), "learning rates", unit="step", disable=None if progress else True, delay=1):
-            epoch, index = divmod(step, plan.steps)
-            if index == 0:
-                ordered = plan.ordered(epoch)
+        plan = Plan(copy, data, inputs.batch_rows(batch_size, data.x, copy.model), shuffle=True)
+        ending.callback(plan.close)
+        bar = tqdm(range(steps), "learning rates", unit="step", disable=None if progress else True, delay=1)
+        for step, batch in zip(bar, _batches(plan), strict=False):
             copy.state = copy.state._replace(totals=copy._zero())
-            plan.advance(ordered, index)
+            plan.advance(*batch)
             if copy._number(copy.state.totals.weight) == 0:
                 continue  # no row of this batch counts
             loss = copy._means(copy.state.totals)["loss"]
@@ -96,6 +99,12 @@ def find_learning_rate(
     if len(rates) < 3:
         raise ValueError(f"the loss is not finite at a learning rate of {rate(step):g}: give a smaller `lowest`")
     return LearningRateSearch(tuple(rates), tuple(losses), tuple(smoothed))
+
+
+def _batches(plan: Plan) -> Generator[tuple[Data, int]]:
+    """What the steps take, epoch after epoch."""
+    for epoch in count():
+        yield from plan.batches(epoch)
 
 
 def _copy(trainer: Trainer, rate: Exponential) -> Trainer:

@@ -1,13 +1,17 @@
 """How a fit is cut into steps."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from bisect import bisect_right
+from collections.abc import Generator
+from contextlib import closing
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from mlp_xp import random
 from mlp_xp.optim import Optimizer
 
+from .feed import Source, fed
 from .rollback import Rollback
-from .rows import SparseRows, dense_batch
+from .rows import HostRows, moved, taken
 from .step import Data
 
 if TYPE_CHECKING:
@@ -18,71 +22,112 @@ class Plan:
     """How one fit cuts its data into steps. Every step is a function of its number: it can be made again."""
 
     def __init__(self, trainer: "Trainer", data: Data, batch: int, shuffle: bool) -> None:
-        self.steps = -(-data.x.shape[0] // batch)
-        self._sparse = isinstance(data.x, SparseRows)
-        if self._sparse and self.steps == 1:  # every step takes all rows: they are made dense once
-            data, self._sparse = dense_batch(trainer.backend, data, 0), False
+        self.steps = len(data.x) if isinstance(data.x, Source) else -(-data.x.shape[0] // batch)
+        """In an epoch; 0 as long as that is not known: of a source that does not say, until it is through once."""
+        if isinstance(data.x, HostRows) and self.steps == 1:  # every step takes all rows: they are moved once
+            data = moved(trainer.backend.from_host, taken(data, slice(None)))
         self.trainer, self.data, self.batch, self.shuffle = trainer, data, batch, shuffle
         self.first_step, self.first_epoch = trainer.step, trainer.epoch
+        self._starts = [trainer.step]
+        """The step at which each epoch began, where a source gives the batches: it may give more or fewer each time."""
         self._draws = trainer.model.random
         self.optimizers = [(trainer.step, trainer.optimizer)]
         """From which step on which optimizer was used: they differ where the learning rate was changed."""
-        self._last: tuple[tuple[Data, Data], int] = (data, data), 0
+        self._last: tuple[Data, int] = data, 0
+        self._feed: Generator[Data] | None = None
         self.rollback = Rollback(trainer, self)
 
-    def ordered(self, epoch: int) -> tuple[Data, Data]:
-        """The data with the rows of each full batch of an epoch; and the same for the last batch if it is smaller."""
-        if self.steps == 1:
-            return self.data, self.data  # the order of the rows makes no difference
-        trainer, rows = self.trainer, self.data.x.shape[0]
-        full = rows - rows % self.batch
-        order = random.permutation(trainer.seed, epoch, rows) if self.shuffle else random.identity(rows)
-        shaped = order[:full].reshape(-1, self.batch), order[full:].reshape(1, -1)
-        if not self._sparse:  # whose rows are looked up on the host
-            shaped = tuple(map(trainer.backend.from_host, shaped))
-        first, last = (self.data._replace(batches=batches) for batches in shaped)
-        return first, last
+    def batches(self, epoch: int, first: int = 0) -> Generator[tuple[Data, int]]:
+        """What `advance` takes for each step of an epoch, from number `first` on. Close it: a thread may feed it."""
+        x = self.data.x
+        if isinstance(x, Source):
+            order = (self.trainer.seed, epoch) if self.shuffle else None
+            made = first
+            for batch in self._fed(x.batches(order, first, self.trainer.model.minimum_rows)):
+                yield batch, 0
+                made += 1
+            self.steps = self.steps or made
+            if len(self._starts) == epoch - self.first_epoch + 1:
+                self._starts.append(self.trainer.step)
+        elif self.steps == 1:
+            yield from [(self.data, 0)][first:]  # the order of the rows makes no difference
+        elif isinstance(x, HostRows):
+            order = self._order(epoch)
+            starts = range(first * self.batch, len(order), self.batch)
+            yield from ((batch, 0) for batch in self._fed(taken(self.data, order[s : s + self.batch]) for s in starts))
+        else:
+            order, full = self._order(epoch), x.shape[0] // self.batch
+            shaped = order[: full * self.batch].reshape(-1, self.batch), order[full * self.batch :].reshape(1, -1)
+            whole, rest = (self.data._replace(batches=self.trainer.backend.from_host(rows)) for rows in shaped)
+            yield from ((whole, index) for index in range(first, full))
+            if first <= full < self.steps:
+                yield rest, 0
 
-    def advance(self, ordered: tuple[Data, Data], index: int) -> None:
-        """Make step `index` of an epoch whose data is `ordered`."""
+    def _order(self, epoch: int) -> Any:
+        """The order of the rows in an epoch, on the host."""
+        rows = self.data.x.shape[0]
+        return random.permutation(self.trainer.seed, epoch, rows) if self.shuffle else random.identity(rows)
+
+    def _fed(self, batches: Generator[Data]) -> Generator[Data]:
+        """Batches from the host, on the device; the feed before it ends."""
+        self.close()
+        self._feed = fed(self.trainer.backend, batches)
+        yield from self._feed
+
+    def close(self) -> None:
+        """End the thread that feeds the steps, if there is one."""
+        if self._feed is not None:
+            self._feed.close()
+
+    def advance(self, data: Data, index: int) -> None:
+        """Make the step with batch number `index` of the data."""
         trainer = self.trainer
-        self._last = ordered, index
-        data, index = self._batch(ordered, index)
+        self._last = data, index
         trainer.state = trainer._training_step(trainer.state, data, index, trainer._settings(self._draws))
         trainer.step += 1
 
     def last_batch(self) -> Data:
         """The rows that the last step has taken."""
-        data, index = self._batch(*self._last)
+        data, index = self._last
         return data.batch(self.trainer.backend.xp, index)
 
-    def _batch(self, ordered: tuple[Data, Data], index: int) -> tuple[Data, int]:
-        """Data with the batch of step `index`, and its number there; of sparse rows those of the batch alone."""
-        smaller = index == self.data.x.shape[0] // self.batch
-        data, index = (ordered[1], 0) if smaller else (ordered[0], index)
-        return (dense_batch(self.trainer.backend, data, index), 0) if self._sparse else (data, index)
-
     def sample(self, count: int) -> Data:
-        """So many rows drawn from the data, the same for the same seed; all of them where there are no more."""
-        rows = self.data.x.shape[0]
-        if rows <= count and not self._sparse:
-            return self.data
-        backend = self.trainer.backend
-        drawn = random.permutation(self.trainer.seed, 0, rows)[:count].reshape(1, -1)
-        if self._sparse:
-            return dense_batch(backend, self.data._replace(batches=drawn), 0)
-        return self.data._replace(batches=backend.from_host(drawn)).batch(backend.xp, 0)
+        """So many rows drawn from the data, the same for the same seed; all of them where there are no more.
 
-    def again(self, stop: int) -> Iterator[None]:
+        Of a source, the first of those that it gives.
+        """
+        data, backend = self.data, self.trainer.backend
+        if isinstance(data.x, Source):
+            first = data.x.first
+            return moved(backend.from_host, Data(*(None if part is None else part[:count, ...] for part in first)))
+        rows = data.x.shape[0]
+        drawn = random.permutation(self.trainer.seed, 0, rows)[:count] if rows > count else random.identity(rows)
+        if isinstance(data.x, HostRows):
+            return moved(backend.from_host, taken(data, drawn))
+        if rows <= count:
+            return data
+        return data._replace(batches=backend.from_host(drawn.reshape(1, -1))).batch(backend.xp, 0)
+
+    def where(self, step: int) -> tuple[int, int]:
+        """The epoch of the update after `step` updates, and its number there."""
+        if not isinstance(self.data.x, Source):
+            epoch, index = divmod(step - self.first_step, self.steps)
+            return self.first_epoch + epoch, index
+        epoch = bisect_right(self._starts, step) - 1
+        return self.first_epoch + epoch, step - self._starts[epoch]
+
+    def again(self, stop: int) -> Generator[None]:
         """Make steps again, from the trainer's current one until `stop` updates have been made; yields after each."""
-        ordered_epoch, data = -1, (self.data, self.data)
-        while self.trainer.step < stop:
-            epoch, index = divmod(self.trainer.step - self.first_step, self.steps)
-            if epoch != ordered_epoch:
-                ordered_epoch, data = epoch, self.ordered(self.first_epoch + epoch)
-            self.trainer._optimizer = self.in_force(self.trainer.step)
-            self.advance(data, index)
-            yield
+        trainer = self.trainer
+        while trainer.step < stop:
+            begun = trainer.step
+            with closing(self.batches(*self.where(begun))) as batches:
+                for batch in islice(batches, stop - begun):
+                    trainer._optimizer = self.in_force(trainer.step)
+                    self.advance(*batch)
+                    yield
+            if trainer.step == begun:
+                return  # a source gives fewer batches than it gave before
 
     def in_force(self, step: int) -> Optimizer:
         """The optimizer that makes the update after `step` updates."""

@@ -101,6 +101,8 @@ class Recorder(Callback):
     def _epoch(self, trainer: "Trainer") -> float:
         plan = trainer._plan
         assert plan is not None
+        if not plan.steps:  # how many there are in an epoch is not known yet
+            return trainer.epoch
         return plan.first_epoch + (trainer.step - plan.first_step) / plan.steps
 
 

@@ -1,5 +1,6 @@
 """When the loss is no longer finite: say at which step, and go back to the last good weights."""
 
+from contextlib import closing
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -95,17 +96,18 @@ class Rollback:
         elif bad is None:
             seen = trainer.step
             self._restore()
-            for _ in plan.again(seen):
-                if not self._finite(trainer.state.totals):
-                    break
+            with closing(plan.again(seen)) as steps:
+                for _ in steps:
+                    if not self._finite(trainer.state.totals):
+                        break
             bad = trainer.step
         # The weights that step `bad` met gave the bad loss; those that the step before it met are the last good ones,
         # unless the copy is of the former: they had a finite loss with the batch before.
         self._restore()
         for _ in plan.again(bad - 2):
             pass
-        epoch, index = divmod(bad - 1 - plan.first_step, plan.steps)
-        where = f"epoch {plan.first_epoch + epoch + 1}, batch {index + 1} of {plan.steps}"
+        epoch, index = plan.where(bad - 1)
+        where = f"epoch {epoch + 1}, batch {index + 1}" + (f" of {plan.steps}" if plan.steps else "")
         kept = f"those after step {trainer.step}, the last with a finite loss"
         if bad - 1 == self.put_in:
             kept = "those from before"

@@ -13,6 +13,7 @@ from mlp_xp.nn.config import in_short
 
 from .json_files import write_json
 from .recording import Recording
+from .rows import HostRows
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -97,16 +98,19 @@ def _save_results(
 ) -> None:
     from safetensors.numpy import save_file
 
-    host = trainer.backend.to_host
+    def host(array: Any) -> Any:
+        return trainer.backend.to_host(trainer.backend.from_any(array))
+
     tensors: dict[str, Any] = {}
     with trainer.backend.scope():
         if measured is not None:
-            tensors[f"{part}_outputs"] = host(trainer.backend.from_any(trainer.predict(measured[0])))
+            tensors[f"{part}_outputs"] = host(trainer.predict(measured[0]))
             tensors[f"{part}_target"] = host(trainer._labelled(*measured).target)
         if training is not None and getattr(training[0], "shape", ())[1:] == (2,):
             points = trainer._labelled(*training)
             some = slice(None, None, -(-points.x.shape[0] // POINTS))  # rows may be sorted by class
-            tensors |= {"train_x": host(points.x[some, ...]), "train_target": host(points.target[some, ...])}
+            x = points.x.take(some) if isinstance(points.x, HostRows) else points.x[some, ...]
+            tensors |= {"train_x": host(x).astype(trainer.dtype), "train_target": host(points.target[some, ...])}
     path.unlink(missing_ok=True)  # of an earlier run
     if tensors:
         save_file({name: tensor.copy() for name, tensor in tensors.items()}, path)

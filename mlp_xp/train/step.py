@@ -58,7 +58,10 @@ class Data(NamedTuple):
     """A data set on the device."""
 
     x: Array
-    """(rows, features); SparseRows before a step, or a part of an evaluation, takes its rows."""
+    """(rows, features); small integers as they are, of which a step converts its batch.
+
+    HostRows or a Source stand for it before a step, or a part of an evaluation, takes its rows.
+    """
     target: Array = None
     """As the loss encodes it: (rows,) labels or (rows, outputs)."""
     weight: Array = None
@@ -136,6 +139,7 @@ def backpropagation(
 
     def backpropagate(state: State, batch: Data, settings: Settings) -> tuple[Array, Array, Array, Totals]:
         x, target, weight, _ = batch
+        x = xp.astype(x, state.flat.dtype, copy=False)  # small integers are converted when their turn comes
         p = split(xp, state.flat, state.buffers)
         scheduled = dict(zip(schedules, settings.scheduled, strict=True))
         y, saved = model.forward(xp, p, x, Context(training=True, key=settings.key, scheduled=scheduled))
@@ -169,7 +173,8 @@ def evaluation_step(
     xp = backend.xp
 
     def step(flat: Array, buffers: Array, data: Data, totals: Totals) -> tuple[Totals, Array]:
-        y, _ = model.forward(xp, layout.split(xp, flat, buffers), data.x, Context())
+        x = xp.astype(data.x, flat.dtype, copy=False)
+        y, _ = model.forward(xp, layout.split(xp, flat, buffers), x, Context())
         value, _ = loss(xp, y, data.target, data.weight)
         return add(xp, totals, loss, metrics, y, data.target, data.weight, value), y
 
@@ -179,7 +184,12 @@ def evaluation_step(
 def prediction_step(backend: Any, model: Layer, layout: Layout) -> Callable[..., Array]:
     """(flat, buffers, x) -> y, without randomness."""
     xp = backend.xp
-    return backend.compile(lambda flat, buffers, x: model.forward(xp, layout.split(xp, flat, buffers), x, Context())[0])
+
+    def step(flat: Array, buffers: Array, x: Array) -> Array:
+        x = xp.astype(x, flat.dtype, copy=False)
+        return model.forward(xp, layout.split(xp, flat, buffers), x, Context())[0]
+
+    return backend.compile(step)
 
 
 def add(

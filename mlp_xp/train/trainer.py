@@ -1,7 +1,7 @@
 """The one loop: it fits, evaluates and predicts on every backend."""
 
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from itertools import accumulate, chain
 from math import isfinite, nan, prod
@@ -16,6 +16,7 @@ from mlp_xp.optim import Adam, Optimizer
 
 from . import inputs, loss_scale
 from .callbacks import Callback, ProgressBar
+from .feed import is_source, parts
 from .full_batch import FullBatchStep
 from .history import History
 from .interrupt import DeferredInterrupt
@@ -299,11 +300,12 @@ class Trainer:
     def adapt(self, X: Any) -> None:
         """Take from the data X what the model asks for before training: `Standardize`, and weights by `LSUV`.
 
-        The first fit does it with its data where it has not been done; a sparse X is not taken, by fit neither: give
-        some dense rows, `trainer.adapt(X[:n].toarray())`.
+        The first fit does it with its data where it has not been done, if they are on the device. A sparse X is not
+        taken, by fit neither: give some dense rows, `trainer.adapt(X[:n].toarray())`. All that is given here is moved
+        to the device at once, and small integers become floating-point numbers meanwhile.
         """
         with self.backend.scope():
-            self._adapt(inputs.features(self.backend, X, self.model, self.dtype)[0])
+            self._adapt(inputs.features(self.backend, X, self.model, self.dtype, feed="device")[0])
 
     def _adapt(self, x: Array) -> None:
         self._refit(self.state.flat, inputs.at_once(x, "adapt"), before_training=True)
@@ -316,11 +318,12 @@ class Trainer:
         For SWA, whose mean of weights never saw a batch; SWA and EMA leave the statistics of the weights in training.
         """
         with self.backend.scope():
-            x, _ = inputs.features(self.backend, X, self.model, self.dtype)
+            x, _ = inputs.features(self.backend, X, self.model, self.dtype, feed="device")
             self._refit(self._weights, inputs.at_once(x, "refresh_statistics"), before_training=False)
 
     def _refit(self, flat: Array, x: Array, before_training: bool) -> None:
         xp = self.backend.xp
+        x = xp.astype(x, flat.dtype, copy=False)
         p = self.layout.split(xp, flat, self.state.buffers)
         adapted = self.model.adapt(xp, p, x, before_training)
         if self.layout.buffers.entries:
@@ -333,32 +336,54 @@ class Trainer:
     def fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         *,
         epochs: int = 10,
         batch_size: int | str | None = "auto",
         sample_weight: Any = None,
-        validation_data: Sequence[Any] | None = None,
+        validation_data: Any = None,
         shuffle: bool = True,
+        feed: str = "auto",
         callbacks: Callback | Iterable[Callback] = (),
         progress: bool = True,
     ) -> History:
         """Train for `epochs` more epochs; gives the history of all epochs made so far.
 
         X (rows, features) and y (rows,) or (rows, outputs) are lists, data frames, NumPy arrays, or arrays of any
-        library with DLPack; data on the host is moved to the device once. validation_data is (X, y) or
-        (X, y, sample_weight). batch_size None takes all rows at once. `progress` shows a bar on a terminal when it
-        takes longer than a second. With LBFGS an epoch is one iteration over all rows, and a fit that gets no further
-        ends early: `finished` says why.
+        library with DLPack. validation_data is (X, y) or (X, y, sample_weight). batch_size None takes all rows at once.
+        `progress` shows a bar on a terminal when it takes longer than a second. With LBFGS an epoch is one iteration
+        over all rows, and a fit that gets no further ends early: `finished` says why.
 
-        A sparse X (scipy.sparse, or what has `tocsr`) stays on the host, and each step moves the rows of its batch,
-        made dense there, to the device. Only where one batch takes all rows are they all made dense, once.
+        feed: where X is during training; the numbers are the same. With "device" it is moved there once. With "stream"
+            it stays on the host: a thread gathers the rows of the next batches and moves them while the device
+            computes. "auto" streams a NumPy array that the memory of the GPU has no room for; on a CPU, a memory map
+            (`numpy.load(path, mmap_mode="r")`). Shuffling only ever permutes row numbers. An array of bool, 8-bit or
+            16-bit integers, such as pixels, stays one: each batch is converted in its step (see `nn.Rescale`).
+
+        A sparse X (scipy.sparse, or what has `tocsr`) is always streamed, made dense batch by batch. Only where one
+        batch takes all rows are they all moved, once. For a model that takes statistics from data (`Standardize`), call
+        `adapt` before a fit that streams.
+
+        X without y is a source of batches: `data.Parquet`, or anything that gives (X, y) or (X, y, sample_weight) each
+        time it is iterated over, such as a list of tuples, a DataLoader, or a function that makes an iterator:
+
+            def batches():
+                for path in paths:
+                    yield numpy.load(path), numpy.load(path.with_suffix(".labels.npy"))
+
+            trainer.fit(batches, epochs=5)
+
+        It is begun once more at first, to look at its first batch. The batches are trained on as they come; a source
+        with a method `shuffled(generator)` gives those of an epoch in an order that the generator decides. A source can
+        be the validation data too. Training can go back exactly (see below) if it gives the same in every pass.
 
         Ctrl-C ends it after the current step and raises KeyboardInterrupt; history, step and weights are kept (the best
         weights where EarlyStopping restores them). `Diverged` when the loss is no longer finite; the weights are then
         the last good ones. TypeError or ValueError for data that does not fit, before anything is changed.
         """
         epochs = inputs.whole("epochs", epochs)
+        if feed not in inputs.FEEDS:
+            raise ValueError(f"feed={feed!r}: choose one of {', '.join(map(repr, inputs.FEEDS))}")
         inputs.trainable(self.model)
         callbacks = [callbacks] if isinstance(callbacks, Callback) else callbacks
         callbacks = [*callbacks, *([ProgressBar()] if progress else [])]
@@ -367,9 +392,9 @@ class Trainer:
                 raise TypeError(f"callbacks must be instances of train.Callback, got {callback!r}")
         callbacks.sort(key=lambda callback: not callback.only_looks)  # the first to start are the last to end
         with self.backend.scope(), ExitStack() as ending:
-            data = self._labelled(X, y, sample_weight)
-            validation = None if validation_data is None else self._validation(validation_data)
-            batch = inputs.batch_rows(batch_size, data.x.shape[0], self.model, self.optimizer.full_batch)
+            data = self._labelled(X, y, sample_weight, feed=feed)
+            validation = None if validation_data is None else self._validation(validation_data, feed)
+            batch = inputs.batch_rows(batch_size, data.x, self.model, self.optimizer.full_batch)
             self._zero()  # a metric that does not fit the model is refused here, before anything is changed
             if not self.state.slots:  # it has none, or they were dropped
                 self.state = self.state._replace(slots=self.optimizer.start(self.backend.xp, self.state.flat))
@@ -377,6 +402,7 @@ class Trainer:
                 self._adapt(data.x)
             plan = self._plan = Plan(self, data, batch, shuffle)
             ending.callback(setattr, self, "_plan", None)
+            ending.callback(plan.close)
             if self.optimizer.full_batch:
                 ending.callback(self._training_step.forget)
             self.stop = False
@@ -402,9 +428,8 @@ class Trainer:
         start = perf_counter()
         learning_rate = self.learning_rate
         self.state = self.state._replace(totals=self._zero())
-        data = plan.ordered(self.epoch)
-        for index in range(plan.steps):
-            plan.advance(data, index)
+        for index, batch in enumerate(plan.batches(self.epoch)):
+            plan.advance(*batch)
             for call in on_step:
                 call(self)
             if interrupt.wanted or self.stop:
@@ -458,10 +483,10 @@ class Trainer:
 
     # Using it
 
-    def evaluate(self, X: Any, y: Any, *, sample_weight: Any = None) -> dict[str, float]:
+    def evaluate(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> dict[str, float]:
         """The loss and every metric over a data set, without dropout: {"loss": ..., "accuracy": ...}.
 
-        A sparse X is made dense by parts.
+        X without y is a source of batches, see fit. A sparse X is made dense by parts, and a memory map read so.
         """
         with self.backend.scope():
             return self._evaluate(self._labelled(X, y, sample_weight))
@@ -474,8 +499,8 @@ class Trainer:
         with self.backend.scope():
             x, _ = inputs.features(self.backend, X, self.model, self.dtype)
             weights, buffers = self._weights, self.state.buffers
-            parts = [self._prediction_step(weights, buffers, x[rows, ...]) for rows in _chunks(x.shape[0])]
-            y = parts[0] if len(parts) == 1 else self.backend.xp.concat(parts, axis=0)
+            with closing(parts(self.backend, Data(x), EVALUATION_ROWS)) as batches:
+                y = self._joined([self._prediction_step(weights, buffers, batch.x) for batch in batches])
             return self.backend.like(y, X)
 
     def save(self, path: str | Path) -> None:
@@ -522,29 +547,37 @@ class Trainer:
         parts = {"model": self.model, "loss": self.loss, "optimizer": self.optimizer, "metrics": self.metrics}
         return rebuild, (parts, self.backend.word, *contents(self))
 
-    def _labelled(self, x: Any, y: Any, weight: Any = None, *, prefix: str = "") -> Data:
-        data, self._outputs = inputs.labelled(self.backend, x, y, weight, self.model, self.loss, self.dtype, prefix)
+    def _labelled(self, x: Any, y: Any, weight: Any = None, *, prefix: str = "", feed: str = "auto") -> Data:
+        fixed = self.model, self.loss, self.dtype
+        data, self._outputs = inputs.labelled(self.backend, x, y, weight, *fixed, prefix, feed)
         return data
 
-    def _validation(self, data: Sequence[Any]) -> Data:
+    def _validation(self, data: Any, feed: str) -> Data:
+        if not isinstance(data, tuple | list) and is_source(data, None):
+            return self._labelled(data, None, prefix="validation ")
         if not isinstance(data, tuple | list) or len(data) not in (2, 3):
-            raise TypeError("validation_data must be (X, y) or (X, y, sample_weight); scikit-learn splits data in two")
-        return self._labelled(*data, prefix="validation ")
+            raise TypeError(
+                "validation_data must be (X, y), (X, y, sample_weight) or a source of batches; scikit-learn splits "
+                "data in two"
+            )
+        return self._labelled(*data, prefix="validation ", feed=feed)
+
+    def _joined(self, parts: Sequence[Array | None]) -> Array | None:
+        return parts[0] if len(parts) == 1 or parts[0] is None else self.backend.xp.concat(parts, axis=0)
 
     def _evaluate(self, data: Data) -> dict[str, float]:
-        totals, outputs = self._zero(), []
+        totals, seen = self._zero(), []
         weights, buffers = self._weights, self.state.buffers
-        for rows in _chunks(data.x.shape[0]):
-            batch = Data(*(None if part is None else part[rows, ...] for part in data))
-            totals, y = self._evaluation_step(weights, buffers, batch, totals)
-            outputs += [y] if self._at_once else []
+        with closing(parts(self.backend, data, EVALUATION_ROWS)) as batches:
+            for batch in batches:
+                totals, y = self._evaluation_step(weights, buffers, batch, totals)
+                seen += [(y, batch.target, batch.weight)] if self._at_once else []
         measured = self._means(totals)
         if self._at_once:
-            xp = self.backend.xp
-            y = outputs[0] if len(outputs) == 1 else xp.concat(outputs, axis=0)
+            y, target, weight = map(self._joined, zip(*seen, strict=True))
             for metric, update in self._at_once:
-                kept = started(xp, metric, self.loss, self._like, self._outputs)
-                measured[metric.name] = metric.result(tuple(self._fetch(update(kept, y, data.target, data.weight))))
+                kept = started(self.backend.xp, metric, self.loss, self._like, self._outputs)
+                measured[metric.name] = metric.result(tuple(self._fetch(update(kept, y, target, weight))))
         return measured
 
     def _means(self, totals: Totals) -> dict[str, Any]:
@@ -592,7 +625,3 @@ def checked(
     if len(set(names)) < len(names) or "loss" in names:
         raise ValueError(f"the metrics are named {', '.join(names)}: each needs a name of its own, and not 'loss'")
     return model, loss, optimizer, tuple(metrics)
-
-
-def _chunks(rows: int) -> list[slice]:
-    return [slice(start, min(start + EVALUATION_ROWS, rows)) for start in range(0, rows, EVALUATION_ROWS)]
