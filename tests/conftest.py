@@ -16,10 +16,7 @@ os.environ.setdefault("SCIPY_ARRAY_API", "1")  # scikit-learn's array API needs 
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 from mlp_xp import backends
-from mlp_xp.backends import compiled
 from mlp_xp.backends.on_numpy import NumPyBackend
-
-compiled.EAGER_CALLS = 0  # NumPy's steps are recorded from the first one on, however short a test is
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -106,6 +103,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if REQUIRED - known:
         unknown, words = ", ".join(sorted(REQUIRED - known)), ", ".join(sorted(known))
         raise pytest.UsageError(f"--require-backends: no tests run on {unknown}; choose from {words}")
+
+
+@pytest.fixture
+def recorded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy's steps are recorded from the first one on, however short a test is."""
+    monkeypatch.setattr("mlp_xp.backends.compiled.EAGER_CALLS", 0)
 
 
 @pytest.fixture(autouse=True, scope="session")

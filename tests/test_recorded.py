@@ -17,6 +17,7 @@ from mlp_xp.backends.on_numpy import NumPyBackend
 from mlp_xp.backends.program import Program
 from mlp_xp.backends.tape import leaves, mapped
 
+pytestmark = pytest.mark.usefixtures("recorded_at_once")
 XP = select("numpy").xp
 X, LABELS = np.random.default_rng(0).normal(size=(11, 3)), np.arange(11) % 3
 

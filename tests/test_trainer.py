@@ -15,6 +15,7 @@ from mlp_xp import backends, nn, optim, train
 from mlp_xp.backends.on_numpy import NumPyBackend
 from mlp_xp.train import checkpoint, kept, rollback
 
+pytestmark = pytest.mark.usefixtures("recorded_at_once")
 MODEL = nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Dropout(0.1), nn.Linear(16, 2))
 rng = np.random.default_rng(11)
 X = rng.normal(size=(90, 3))
