@@ -10,9 +10,9 @@ Launch = Callable[[list[Any], tuple[float, ...]], None]
 
 
 class FusedLoop:
-    """make: what compiles a loop. There is one for each dtype, number of slots and set of vectors."""
+    """make: what compiles a loop, or gives None. There is one for each dtype, number of slots and set of vectors."""
 
-    def __init__(self, rule: Callable[..., Any], language: Language, make: Callable[[Loop], Launch]) -> None:
+    def __init__(self, rule: Callable[..., Any], language: Language, make: Callable[[Loop], Launch | None]) -> None:
         self._rule, self._language, self._make = rule, language, make
         self._made: dict[Any, Launch | None] = {}
 

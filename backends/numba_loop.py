@@ -1,5 +1,6 @@
 """A loop over elements compiled by numba."""
 
+import warnings
 from functools import cache
 from typing import Any
 
@@ -32,8 +33,13 @@ def compiled(text: str) -> Any:
     return numba.njit(space["loop"], error_model="numpy", nogil=True)
 
 
-def launcher(loop: Loop) -> Launch:
-    function = compiled(source(loop))
+def launcher(loop: Loop) -> Launch | None:
+    """None, with a warning, where numba is installed and cannot be imported: it may not know this NumPy yet."""
+    try:
+        function = compiled(source(loop))
+    except ImportError as reason:
+        warnings.warn(f"updates run without numba, which cannot be imported: {reason}", RuntimeWarning, stacklevel=2)
+        return None
 
     def launch(arrays: list[Any], numbers: tuple[float, ...]) -> None:
         function(arrays[0].size, *(each.reshape(-1) for each in arrays), *numbers)

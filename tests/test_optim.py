@@ -1,6 +1,7 @@
 """Update rules against torch.optim step by step, or the formulas of their papers, and what they combine with."""
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import sin
@@ -12,7 +13,7 @@ from cases import OPTIMIZERS, without_case
 from helpers import assert_close
 
 from mlp_xp import backends, nn, optim
-from mlp_xp.backends import blocks, on_numpy
+from mlp_xp.backends import blocks, numba_loop, on_numpy
 from mlp_xp.nn.config import from_config, to_config
 from mlp_xp.optim.adam import momentum_products
 
@@ -424,6 +425,16 @@ def test_blocks_or_a_compiled_loop_change_nothing(
     monkeypatch.setattr(on_numpy, "find_spec", lambda name: numba or None)
     monkeypatch.setattr(blocks, "BLOCK", 50)
     np.testing.assert_array_equal((follow(optimizer, 20), follow(optimizer, 20, averaged=True)), whole)
+
+
+def test_a_numba_that_cannot_be_imported_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = follow(optim.Adam(0.1), 20)
+    numba_loop.compiled.cache_clear()
+    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.setattr(on_numpy, "find_spec", lambda name: True)
+    monkeypatch.setattr(blocks, "BLOCK", 50)
+    with pytest.warns(RuntimeWarning, match="updates run without numba, which cannot be imported"):
+        np.testing.assert_array_equal(follow(optim.Adam(0.1), 20), expected)
 
 
 def test_adams_bias_correction_is_exact_in_float32() -> None:
