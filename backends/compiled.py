@@ -9,7 +9,7 @@ from .memory import Arena
 from .program import MISS, Program, compiled
 from .tape import Untraceable, leaves, record
 
-EAGER_CALLS = 0
+EAGER_CALLS = 4
 """Calls of one signature before it is recorded: a recording costs about as much as ten of them."""
 LARGE = 1 << 18
 """From so many bytes of donated arrays on it is recorded at once: such a call takes long, and more memory."""
