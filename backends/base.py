@@ -136,6 +136,16 @@ class Backend:
         """
         return function
 
+    def build(
+        self, make: Callable[["Backend"], Callable[..., Any]], donate: tuple[int, ...] = ()
+    ) -> Callable[..., Any]:
+        """The function `make(backend)`, compiled. It is written against that backend's `xp`, `fuse` and `half`.
+
+        `make` may be called with another backend as well, to see there what the function does: what arrays it closes
+        over it makes itself.
+        """
+        return self.compile(make(self), donate)
+
     # The rest follows from the members above.
 
     def from_any(self, array: Any, dtype: str | None = None, name: str = "the array") -> Array:
@@ -211,6 +221,9 @@ class Uncompiled:
 
     def compile(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
         return function
+
+    def build(self, make: Callable[[Any], Callable[..., Any]], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+        return make(self._backend)
 
 
 def on_host(array: Any) -> bool:

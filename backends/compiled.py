@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import NUMPY, Arrays
 from .memory import Arena
 from .program import MISS, Program, compiled
-from .tape import Untraceable, leaves, record
+from .tape import Untraceable, leaves, mapped, record
 
 EAGER_CALLS = 4
 """Calls of one signature before it is recorded: a recording costs about as much as ten of them."""
@@ -22,14 +23,24 @@ class Compiled:
 
     Where it cannot be recorded, or does something else when it is recorded a second time, it runs as it is, and
     `reason` says why.
+
+    arrays: what the arguments are, where not NumPy's; `plain` is the same function for those. With a `reason` it is
+    never recorded.
     """
 
-    def __init__(self, function: Callable[..., Any], donate: tuple[int, ...]) -> None:
-        self._function, self._donate = function, donate
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        donate: tuple[int, ...],
+        arrays: Arrays = NUMPY,
+        plain: Callable[..., Any] | None = None,
+        reason: str = "",
+    ) -> None:
+        self._function, self._donate, self._arrays, self._plain = function, donate, arrays, plain or function
         self._found: dict[Any, int | Program] = {}
         self._arena = Arena()
         self._run: Callable[..., Any] = lambda *arguments: MISS
-        self.reason = ""
+        self.reason = reason
 
     def __call__(self, *arguments: Any) -> Any:
         result = self._run(*arguments)
@@ -37,27 +48,31 @@ class Compiled:
 
     def _another(self, arguments: tuple[Any, ...]) -> Any:
         if self.reason:
-            return self._function(*arguments)
+            return self._plain(*arguments)
         try:
-            key = signature(arguments)
-        except Untraceable as reason:
+            seen = mapped(arguments, self._seen) if self._arrays.foreign else arguments
+            key = signature(seen)
+        except TypeError as reason:  # Untraceable too
             self.reason = str(reason)
-            return self._function(*arguments)
+            return self._plain(*arguments)
         found = self._found.get(key, 0)
         if isinstance(found, int):
-            if found < EAGER_CALLS and not self._large(arguments):
+            if found < EAGER_CALLS and not self._large(seen):
                 self._remember(key, found + 1)
-                return self._function(*arguments)
+                return self._plain(*arguments)
             try:
-                found = self._compiled(arguments)
+                found = self._compiled(seen)
             except Exception as reason:  # whatever a stand-in is not fit for, or the error of the function itself
                 self.reason = str(reason) if isinstance(reason, Untraceable) else f"{type(reason).__name__}: {reason}"
                 self._found.clear()
-                return self._function(*arguments)
+                return self._plain(*arguments)
             self._remember(key, found)
         arguments = found.bind(arguments)
         self._run = found.run
         return found.run(*arguments)
+
+    def _seen(self, leaf: Any) -> Any:
+        return self._arrays.view(leaf) if isinstance(leaf, self._arrays.kind) else leaf
 
     def _large(self, arguments: tuple[Any, ...]) -> bool:
         donated = [leaf for index in self._donate for leaf in leaves(arguments[index])]
@@ -67,7 +82,7 @@ class Compiled:
         recording, again = (record(self._function, arguments, self._donate) for _ in range(2))
         if not recording.same(again):
             raise Untraceable("it does not do the same in every call: a layer or loss must be a pure function")
-        return compiled(recording, arena=self._arena)
+        return compiled(recording, arena=self._arena, arrays=self._arrays)
 
     def _remember(self, key: Any, value: int | Program) -> None:
         self._found.pop(key, None)

@@ -10,29 +10,11 @@ import numpy as np
 from .base import NO_TF32, Array, Backend, BackendError, Status
 from .blocks import Blocks
 from .compiled import Compiled
-from .denormals import Flushed
 from .elementwise import NUMBA
 from .fused import FusedLoop
 from .lean import lean
 from .numba_loop import launcher
-
-
-class Scope(AbstractContextManager[None]):
-    """No warnings, and denormal numbers are zero.
-
-    A diverging net overflows: no other library warns of it, and the trainer reports it by the step.
-    """
-
-    def __init__(self) -> None:
-        self._within = np.errstate(all="ignore"), Flushed()
-
-    def __enter__(self) -> None:
-        for each in self._within:
-            each.__enter__()
-
-    def __exit__(self, *reason: Any) -> None:
-        for each in self._within:
-            each.__exit__(*reason)
+from .scope import Scope, computing
 
 
 def probe() -> Status:
@@ -63,7 +45,7 @@ class NumPyBackend(Backend):
         return np.asarray(array, order="C")
 
     def scope(self) -> AbstractContextManager[Any]:
-        return Scope()
+        return Scope(*computing())
 
     def unable(self, arithmetic: str) -> str:
         if arithmetic == "tf32":
@@ -72,6 +54,9 @@ class NumPyBackend(Backend):
         if arithmetic == "float16":
             does = "multiplies float16 number by number, many times slower than float32"
         return f"NumPy {does}; leave precision out, or take the backend 'jax' or 'torch', or 'cupy' on a GPU"
+
+    def half(self, name: str) -> Any:
+        raise BackendError(self.unable(name))
 
     def fuse(self, rule: Callable[..., Any]) -> Callable[..., Any]:
         """Run the rule in place: in one loop where numba is installed, else over blocks that fit the cache."""

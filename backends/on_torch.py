@@ -1,12 +1,16 @@
 """PyTorch, on the CPU, a CUDA GPU or an Apple GPU, without its autograd."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
 
+from .arrays import Arrays
 from .base import NO_TF32, Array, Backend, BackendError, Status, load
+from .compiled import Compiled
+from .on_numpy import NumPyBackend
+from .scope import Scope, computing
 
 INSTALL = "pip install torch"
 
@@ -70,7 +74,19 @@ class TorchBackend(Backend):
         return {"cpu": "CPU", "mps": "Apple GPU"}[self.device.type]
 
     def scope(self) -> AbstractContextManager[Any]:
-        return self._torch.no_grad()
+        no_grad = self._torch.no_grad()
+        return Scope(no_grad, *computing()) if self.device.type == "cpu" else no_grad
+
+    def build(self, make: Callable[[Backend], Callable[..., Any]], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+        """On the CPU: recorded for NumPy, and replayed in the tensors' memory with PyTorch's matrix products."""
+        if self.device.type != "cpu" or not donate:
+            return super().build(make, donate)
+        torch, plain = self._torch, make(self)
+        tensors = Arrays(torch.Tensor, torch.Tensor.numpy, torch.from_numpy, torch.matmul)
+        try:
+            return Compiled(make(NumPyBackend()), donate, tensors, plain)
+        except BackendError as reason:  # NumPy has no such dtype
+            return Compiled(plain, donate, tensors, reason=str(reason))
 
     def unable(self, arithmetic: str) -> str:
         torch, kind = self._torch, self.device.type

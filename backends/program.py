@@ -12,11 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import NUMPY, Arrays
 from .memory import Arena, Plan
-from .tape import Call, Number, Recorded, Recording, Untraceable, Value, item, leaves, mapped
+from .tape import Call, Number, Recorded, Recording, Untraceable, Value, example, item, leaves, mapped
 
 MISS: Any = object()
 """What a program gives for arguments that it was not made for."""
+LARGE_PRODUCT = 1 << 16
+"""From so many multiplications on a product is that of the library that the arrays come from: below, NumPy's starts
+faster, and runs in one thread."""
 
 
 @dataclass(eq=False)
@@ -33,6 +37,8 @@ class Program:
     """Name, function, name of its first argument and the others of what is cut anew when other arrays are bound."""
     outcome: Any
     """The tree of names that the function gives, where these are bound arrays and constants; else None."""
+    kind: Arrays
+    """What its arguments are, and what it gives."""
 
     def __post_init__(self) -> None:
         exec(self.source, self.space)
@@ -47,12 +53,14 @@ class Program:
 
         def taken(leaf: Any) -> Any:
             argument = next(kinds)
-            if argument.array:
+            if isinstance(leaf, np.generic):
                 leaf = np.asarray(leaf)
             if argument.bound:
-                if not (leaf.flags.c_contiguous and leaf.flags.writeable):
-                    leaf = leaf.copy()
-                self.space[argument.name] = self.space[f"bound_{argument.name}"] = leaf
+                seen = self.kind.view(leaf)
+                if not (seen.flags.c_contiguous and seen.flags.writeable):
+                    seen = seen.copy()
+                    leaf = self.kind.back(seen)
+                self.space[argument.name], self.space[f"bound_{argument.name}"] = seen, leaf
             return leaf
 
         arguments = mapped(arguments, taken)
@@ -66,26 +74,28 @@ class Program:
 @dataclass(frozen=True)
 class Argument:
     name: str
-    array: bool
+    """Of NumPy's view of it."""
+    given: str
+    """Of what was given."""
     bound: bool
 
 
-def compiled(recording: Recording, bound: bool = True, arena: Arena | None = None) -> Program:
+def compiled(recording: Recording, bound: bool = True, arena: Arena | None = None, arrays: Arrays = NUMPY) -> Program:
     """bound: donated arrays are the same ones in every call, those that `Program.bind` was given last, and views of
     them are cut there. Else every call cuts its own.
     """
-    return Writer(recording, bound, arena or Arena()).program()
+    return Writer(recording, bound, arena or Arena(), arrays).program()
 
 
 class Writer:
     """Writes a program, call by call."""
 
-    def __init__(self, recording: Recording, bound: bool, arena: Arena) -> None:
-        self._recording, self._bound, self._calls = recording, bound, recording.calls
+    def __init__(self, recording: Recording, bound: bool, arena: Arena, arrays: Arrays) -> None:
+        self._recording, self._bound, self._calls, self._arrays = recording, bound, recording.calls, arrays
         self._paired = recording.paired
         self._outcome = list(leaves(recording.outcome))
         self._plan = Plan(recording, arena)
-        self._space: dict[str, Any] = {"ndarray": np.ndarray, "copyto": np.copyto, "miss": MISS}
+        self._space: dict[str, Any] = {"copyto": np.copyto, "miss": MISS}
         self._constants: dict[int, str] = {}
         self._names = {each.value: each.name for each in recording.inputs if isinstance(each.value, Recorded)}
         self._fixed = {each.value for each in recording.inputs if bound and each.donated}
@@ -93,7 +103,8 @@ class Writer:
         self._views: list[tuple[str, Callable[..., Any], str, tuple[Any, ...]]] = []
 
     def program(self) -> Program:
-        lines = [line for index, call in enumerate(self._calls) for line in self._written(index, call)]
+        lines = list(self._seen())
+        lines += [line for index, call in enumerate(self._calls) for line in self._written(index, call)]
         results = list(self._results(lines))
         constant = self._bound and all(
             leaf in self._paired or not isinstance(each, Recorded) for leaf, each in enumerate(self._outcome)
@@ -112,15 +123,26 @@ class Writer:
             ]
         )
         source = f"def run(*arguments):\n    {body}\n"
-        return Program(source, self._space, arguments, self._views, outcome if constant else None)
+        return Program(source, self._space, arguments, self._views, outcome if constant else None, self._arrays)
 
     def _argument_of(self, inputs: Iterator[Any]) -> Callable[[Any], Argument]:
         def made(_: Any) -> Argument:
             each = next(inputs)
-            array = isinstance(each.value, Value)
-            return Argument(each.name, array, array and each.donated and self._bound)
+            return Argument(
+                each.name, self._given(each), isinstance(each.value, Value) and each.donated and self._bound
+            )
 
         return made
+
+    def _given(self, argument: Any) -> str:
+        return f"given_{argument.name}" if self._arrays.foreign and isinstance(argument.value, Value) else argument.name
+
+    def _seen(self) -> Iterator[str]:
+        """The lines that take NumPy's view of what is given; `Program.bind` has done so for what is bound."""
+        for each in self._recording.inputs:
+            given = self._given(each)
+            if given != each.name and each.value not in self._fixed:
+                yield f"{each.name} = {self._word(self._arrays.view)}({given})"
 
     def _results(self, lines: list[str]) -> Iterator[str]:
         """The words for what the function gives; adds to the lines what puts it where it belongs."""
@@ -131,9 +153,10 @@ class Writer:
                     if any(self._plan.of[each] is self._plan.of[other] for other in self._paired.values()):
                         raise Untraceable("a donated array is to take the place of another")
                     lines.append(f"copyto({self._names[place]}, {self._names[each]})")
-                yield self._names[place]
+                yield f"bound_{self._names[place]}" if self._bound else self._names[place]
             elif isinstance(each, Value):
-                yield f"{self._names[each]}.copy()"  # the memory is used again in the next call
+                copied = f"{self._names[each]}.copy()"  # the memory is used again in the next call
+                yield f"{self._word(self._arrays.back)}({copied})" if self._arrays.foreign else copied
             else:
                 yield self._word(each)
 
@@ -213,11 +236,26 @@ class Writer:
             return f"copyto({target}, {words[0]}, 'unsafe')"
         if call.kind == "gather":  # with the mode "raise" NumPy would write to a copy first
             return f"{words[0]}.take({words[1]}, {words[2]}, {target}, 'clip')"
+        function = self._word(call.function)
         if call.kind == "reduction":
             words[3] = target
+        elif call.kind == "product" and self._arrays.matmul is not None and large(call):
+            function = self._word(self._arrays.matmul)
+            *words, target = map(self._lent, (*call.arguments, call.results[0]))
+            words.append(f"out={target}")
         else:
             words.append(f"out={target}")
-        return f"{self._word(call.function)}({', '.join(words)})"
+        return f"{function}({', '.join(words)})"
+
+    def _lent(self, thing: Any) -> str:
+        """What stands for an operand of a product in the library that the arrays come from."""
+        name, back = self._word(thing), self._arrays.back
+        if not isinstance(thing, Recorded) or thing not in self._fixed:
+            return f"{self._word(back)}({name})"
+        if f"lent_{name}" not in self._space:
+            self._space[f"lent_{name}"] = None  # until it is bound
+            self._views.append((f"lent_{name}", back, name, ()))
+        return f"lent_{name}"
 
     def _joined(self, call: Call, target: str) -> Iterator[str]:
         whole = self._space[target]
@@ -249,12 +287,12 @@ class Writer:
 
     def _check(self, argument: Any) -> str:
         """What tells whether an argument is one that the program was made for."""
-        name, value = argument.name, argument.value
+        name, value = self._given(argument), argument.value
         if isinstance(value, Value) and self._bound and argument.donated:
-            return f"{name} is bound_{name}"
+            return f"{name} is bound_{argument.name}"
         if isinstance(value, Value):
-            dtype = self._word(value.dtype)
-            return f"type({name}) is ndarray and {name}.shape == {value.shape} and {name}.dtype == {dtype}"
+            kind, dtype = self._word(self._arrays.kind), self._word(self._arrays.back(np.empty(0, value.dtype)).dtype)
+            return f"type({name}) is {kind} and {name}.shape == {value.shape} and {name}.dtype == {dtype}"
         if isinstance(value, Number):
             return f"type({name}) is {type(value.example).__name__}"
         return f"{name} == {value!r}" if isinstance(value, str) else f"{name} is {value!r}"
@@ -264,4 +302,13 @@ def _pattern(tree: Any) -> str:
     """The left side of an assignment that takes a tree of arguments apart."""
     if isinstance(tree, tuple | list):
         return f"({', '.join(map(_pattern, tree))},)" if tree else "()"
-    return tree.name
+    return tree.given
+
+
+def large(product: Call) -> bool:
+    """Is a product of matrices one for the library that the arrays come from?"""
+    a, b = product.arguments
+    return (
+        min(np.ndim(example(a)), np.ndim(example(b))) > 1
+        and np.size(example(a)) * np.shape(example(b))[-1] >= LARGE_PRODUCT
+    )

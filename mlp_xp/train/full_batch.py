@@ -61,9 +61,10 @@ class FullBatchStep:
         loss: Loss,
         optimizer: LBFGS,
         metrics: Sequence[Metric],
-        like: Array,
+        dtype: str,
     ) -> None:
         xp = backend.xp
+        like = xp.zeros((0,), dtype=getattr(xp, dtype), device=backend.device)
         backpropagate = backpropagation(xp, model, layout, loss, metrics, like)
 
         def trial(state: State, data: Data, settings: Settings, d: Array, start: Array, length: float) -> Any:

@@ -100,27 +100,33 @@ def training_step(
     loss: Loss,
     optimizer: Optimizer,
     metrics: Sequence[Metric],
-    like: Array,
-    half: Any = None,
+    dtype: str,
+    half: str = "",
     scaled: bool = False,
 ) -> Callable[..., State]:
-    """(state, data, index, settings) -> state: one update from batch number `index`; in the dtype of `like`.
+    """(state, data, index, settings) -> state: one update from batch number `index`.
 
     `half` is the dtype of matrix products where that is another one; `scaled` says that the state has a loss scale.
     """
-    xp = backend.xp
-    update = optimizer.build(xp, backend.fuse, layout, skips=scaled)
-    backpropagate = backpropagation(xp, model, layout, loss, metrics, like, half)
 
-    def step(state: State, data: Data, index: Any, settings: Settings) -> State:
-        value, gradient, buffers, totals = backpropagate(state, data.batch(xp, index), settings)
-        scale = None
-        if scaled:
-            gradient, buffers, totals, scale = loss_scale.judged(xp, state, value, gradient, buffers, totals)
-        flat, slots = update(state.flat, gradient, state.slots, settings.coefficients, settings.vectors)
-        return State(flat, slots, buffers, totals, scale)
+    def make(backend: Any) -> Callable[..., State]:
+        xp = backend.xp
+        like = xp.zeros((0,), dtype=getattr(xp, dtype), device=backend.device)
+        update = optimizer.build(xp, backend.fuse, layout, skips=scaled)
+        products = backend.half(half) if half else None
+        backpropagate = backpropagation(xp, model, layout, loss, metrics, like, products)
 
-    return backend.compile(step, donate=(0,))
+        def step(state: State, data: Data, index: Any, settings: Settings) -> State:
+            value, gradient, buffers, totals = backpropagate(state, data.batch(xp, index), settings)
+            scale = None
+            if scaled:
+                gradient, buffers, totals, scale = loss_scale.judged(xp, state, value, gradient, buffers, totals)
+            flat, slots = update(state.flat, gradient, state.slots, settings.coefficients, settings.vectors)
+            return State(flat, slots, buffers, totals, scale)
+
+        return step
+
+    return backend.build(make, donate=(0,))
 
 
 def backpropagation(

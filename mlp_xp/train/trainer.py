@@ -113,8 +113,8 @@ class Trainer:
             like = self._like = xp.zeros((0,), dtype=getattr(xp, dtype), device=self.backend.device)
             scaled = precision == "fp16-mixed"
             step: Any = FullBatchStep if self.optimizer.full_batch else training_step
-            half = (self.backend.half(PRECISIONS[precision]), scaled) if PRECISIONS[precision] in HALVES else ()
-            self._training_step = step(*shared, loss, self.optimizer, self.metrics, like, *half)
+            half = (PRECISIONS[precision], scaled) if PRECISIONS[precision] in HALVES else ()
+            self._training_step = step(*shared, loss, self.optimizer, self.metrics, dtype, *half)
             if precision == "tf32":
                 self._training_step = Inside(self.backend.tf32, self._training_step)
             self._evaluation_step = evaluation_step(*shared, loss, self.metrics)
