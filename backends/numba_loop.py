@@ -1,13 +1,21 @@
 """A loop over elements compiled by numba."""
 
 import warnings
+from collections.abc import Callable
 from functools import cache
+from itertools import pairwise
+from threading import Thread
 from typing import Any
 
 import numpy as np
 
 from .elementwise import Loop
 from .fused import Launch
+
+THREADED = 1 << 25
+"""From so many bytes of arrays on, two threads are faster than one: memory is what both wait for."""
+LINE = 64
+"""A multiple of the elements that two threads would share a line of the cache with."""
 
 
 def source(loop: Loop) -> str:
@@ -42,6 +50,28 @@ def launcher(loop: Loop) -> Launch | None:
         return None
 
     def launch(arrays: list[Any], numbers: tuple[float, ...]) -> None:
-        function(arrays[0].size, *(each.reshape(-1) for each in arrays), *numbers)
+        flat = [each.reshape(-1) for each in arrays]
+        size = flat[0].size
+        if len(flat) * flat[0].nbytes < THREADED:
+            function(size, *flat, *numbers)
+        else:
+            in_threads(lambda start, stop: function(stop - start, *(each[start:stop] for each in flat), *numbers), size)
 
     return launch
+
+
+def in_threads(work: Callable[[int, int], None], size: int) -> None:
+    """work(start, stop) for parts of `size` elements, one on each core that numba may use (NUMBA_NUM_THREADS).
+
+    The threads are new ones: a pool would not be there any more in a process that was forked off.
+    """
+    import numba
+
+    step = -(-size // numba.config.NUMBA_NUM_THREADS // LINE) * LINE
+    parts = list(pairwise([*range(0, size, step), size]))
+    threads = [Thread(target=work, args=part) for part in parts[1:]]
+    for thread in threads:
+        thread.start()
+    work(*parts[0])
+    for thread in threads:
+        thread.join()

@@ -58,6 +58,9 @@ class TorchBackend(Backend):
         array = np.array(array, dtype=dtype, order="C")  # a copy: a tensor that shares memory must be writable
         return self._torch.from_numpy(array).to(self.device)
 
+    def from_any(self, array: Any, dtype: str | None = None, name: str = "the array") -> Array:
+        return super().from_any(array, dtype, name).detach()  # NumPy sees no tensor that requires gradients
+
     def to_host(self, array: Array) -> np.ndarray:
         return np.asarray(array.detach().cpu().numpy(), order="C")
 

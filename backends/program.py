@@ -7,7 +7,7 @@ computed where it will lie.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import isfinite
+from math import gcd, isfinite, prod
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,13 @@ from .tape import Call, Number, Recorded, Recording, Untraceable, Value, example
 
 MISS: Any = object()
 """What a program gives for arguments that it was not made for."""
-LARGE_PRODUCT = 1 << 16
-"""From so many multiplications on a product is that of the library that the arrays come from: below, NumPy's starts
-faster, and runs in one thread."""
+LARGE, SMALL = 1 << 24, 1 << 16
+"""Multiplications. Where the largest product has so many, products are those of the library that the arrays come from,
+all but small ones, which NumPy starts faster, and in one thread: two libraries' threads would wait for one another."""
+
+SLOW_WITH_A_NUMBER = (np.maximum, np.minimum)
+"""NumPy compares two arrays four times as fast as an array and a number."""
+SHORTEST_ROW, LONGEST_ROW = 512, 4096
 
 
 @dataclass(eq=False)
@@ -101,6 +105,7 @@ class Writer:
         self._fixed = {each.value for each in recording.inputs if bound and each.donated}
         """What has the same place in every call."""
         self._views: list[tuple[str, Callable[..., Any], str, tuple[Any, ...]]] = []
+        self._lends = arrays.matmul is not None and any(multiplications(call) >= LARGE for call in self._calls)
 
     def program(self) -> Program:
         lines = list(self._seen())
@@ -237,9 +242,11 @@ class Writer:
         if call.kind == "gather":  # with the mode "raise" NumPy would write to a copy first
             return f"{words[0]}.take({words[1]}, {words[2]}, {target}, 'clip')"
         function = self._word(call.function)
+        if call.function in SLOW_WITH_A_NUMBER and len(limits := [*filter(self._is_limit, call.arguments)]) == 1:
+            words, target = self._in_rows(call, limits[0], words, target)
         if call.kind == "reduction":
             words[3] = target
-        elif call.kind == "product" and self._arrays.matmul is not None and large(call):
+        elif self._lends and multiplications(call) >= SMALL:
             function = self._word(self._arrays.matmul)
             *words, target = map(self._lent, (*call.arguments, call.results[0]))
             words.append(f"out={target}")
@@ -247,15 +254,35 @@ class Writer:
             words.append(f"out={target}")
         return f"{function}({', '.join(words)})"
 
+    def _is_limit(self, thing: Any) -> bool:
+        return type(thing) in (int, float) and isfinite(thing)
+
+    def _in_rows(self, call: Call, limit: float, words: list[str], target: str) -> tuple[list[str], str]:
+        """The operands of a comparison with a number as rows, and in place of the number a row of it, if they can be."""
+        (x,), (result,) = call.sources, call.results
+        row = gcd(result.size, LONGEST_ROW)
+        contiguous = x.example.flags.c_contiguous and result.example.flags.c_contiguous
+        if row < SHORTEST_ROW or not contiguous or x.shape != result.shape or not {x, result} <= self._fixed:
+            return words, target
+        rows = [self._bound_view("rows", word, np.reshape, (-1, row)) for word in (self._word(x), target)]
+        name = f"row{row}_{len(self._space)}"
+        self._space[name] = np.full(row, limit, result.dtype)
+        return [name if thing is limit else rows[0] for thing in call.arguments], rows[1]
+
+    def _bound_view(self, prefix: str, name: str, function: Callable[..., Any], *others: Any) -> str:
+        """The name of function(array, *others), made when arrays are bound."""
+        view = f"{prefix}_{name}"
+        if view not in self._space:
+            self._space[view] = None  # until then
+            self._views.append((view, function, name, others))
+        return view
+
     def _lent(self, thing: Any) -> str:
         """What stands for an operand of a product in the library that the arrays come from."""
         name, back = self._word(thing), self._arrays.back
         if not isinstance(thing, Recorded) or thing not in self._fixed:
             return f"{self._word(back)}({name})"
-        if f"lent_{name}" not in self._space:
-            self._space[f"lent_{name}"] = None  # until it is bound
-            self._views.append((f"lent_{name}", back, name, ()))
-        return f"lent_{name}"
+        return self._bound_view("lent", name, back)
 
     def _joined(self, call: Call, target: str) -> Iterator[str]:
         whole = self._space[target]
@@ -305,10 +332,9 @@ def _pattern(tree: Any) -> str:
     return tree.given
 
 
-def large(product: Call) -> bool:
-    """Is a product of matrices one for the library that the arrays come from?"""
-    a, b = product.arguments
-    return (
-        min(np.ndim(example(a)), np.ndim(example(b))) > 1
-        and np.size(example(a)) * np.shape(example(b))[-1] >= LARGE_PRODUCT
-    )
+def multiplications(call: Call) -> int:
+    """Of numbers, in a product of matrices; 0 for any other call."""
+    if call.kind != "product" or call.function is not np.matmul:
+        return 0
+    a, b = (np.shape(each) for each in example(call.arguments))
+    return prod(a) * b[-1] if min(len(a), len(b)) > 1 else 0

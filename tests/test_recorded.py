@@ -281,3 +281,20 @@ def test_a_layer_that_is_not_pure_is_trained_as_it_is() -> None:
         trainer = net(nn.Linear(3, 4), layer, nn.Linear(4, 3))
         trainer.fit(X, LABELS, epochs=8, batch_size=4, progress=False)
         assert reason in trainer._training_step.reason
+
+
+@pytest.mark.parametrize("shape", [(64, 32), (3, 1024), (7, 5)])
+def test_a_comparison_with_a_number(shape: tuple[int, int]) -> None:
+    def function(p: Any, x: Any) -> Any:
+        low, high = XP.maximum(x @ p, -0.25), XP.minimum(0.5, x @ p)
+        return p - XP.maximum(p, 0.0), low, high, XP.maximum(low, x @ p)
+
+    rng = np.random.default_rng(0)
+    calls = []
+    for _ in range(3):
+        x = rng.normal(size=shape)
+        x[1, 2] = np.nan
+        calls.append((rng.normal(size=(shape[1], shape[1])), x))
+    recorded = replay(function, *calls, donate=(0,))
+    (program,) = recorded._found.values()
+    assert isinstance(program, Program) and ("rows_" in program.source) == (shape != (7, 5))
