@@ -1,6 +1,7 @@
 """An X that stays on the host: rows are taken when their turn comes, and never all of them at once."""
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from mlp_xp import backends
@@ -22,8 +23,14 @@ def is_sparse(x: Any) -> bool:
 
 def kept_dtype(x: Any, dtype: str) -> str:
     """That in which the rows of X wait for a step which computes in `dtype`."""
-    own = str(getattr(x, "dtype", "")).rpartition(".")[2]
+    own = _name(getattr(x, "dtype", ""))
     return own if own in SMALL else dtype
+
+
+@cache
+def _name(dtype: Any) -> str:
+    """Such as "uint8"; NumPy takes a while to put one into words."""
+    return str(dtype).rpartition(".")[2]
 
 
 class HostRows:
