@@ -258,7 +258,7 @@ class Writer:
         return type(thing) in (int, float) and isfinite(thing)
 
     def _in_rows(self, call: Call, limit: float, words: list[str], target: str) -> tuple[list[str], str]:
-        """The operands of a comparison with a number as rows, and in place of the number a row of it, if they can be."""
+        """The operands of a comparison with a number as rows, and a row of it for the number, where possible."""
         (x,), (result,) = call.sources, call.results
         row = gcd(result.size, LONGEST_ROW)
         contiguous = x.example.flags.c_contiguous and result.example.flags.c_contiguous
