@@ -67,7 +67,8 @@ def in_threads(work: Callable[[int, int], None], size: int) -> None:
     """
     import numba
 
-    step = -(-size // numba.config.NUMBA_NUM_THREADS // LINE) * LINE
+    cores = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    step = -(-size // cores // LINE) * LINE
     parts = list(pairwise([*range(0, size, step), size]))
     threads = [Thread(target=work, args=part) for part in parts[1:]]
     for thread in threads:

@@ -13,6 +13,8 @@ from .on_numpy import NumPyBackend
 from .scope import Scope, computing
 
 INSTALL = "pip install torch"
+SHARED = ("float64", "float32", "int64", "int32", "int16", "int8", "uint8", "bool")
+"""The dtypes whose memory a tensor on the CPU may share with an array, where none is asked for."""
 
 
 def probe() -> Status:
@@ -59,7 +61,10 @@ class TorchBackend(Backend):
         return self._torch.from_numpy(array).to(self.device)
 
     def from_any(self, array: Any, dtype: str | None = None, name: str = "the array") -> Array:
-        return super().from_any(array, dtype, name).detach()  # NumPy sees no tensor that requires gradients
+        if type(array) is np.ndarray and self.device.type == "cpu" and _shareable(array, dtype):
+            return self._torch.from_numpy(array)  # where it lies, as NumPy's backend takes it
+        found = super().from_any(array, dtype, name)
+        return found.detach() if found.requires_grad else found  # NumPy sees only those that do not
 
     def to_host(self, array: Array) -> np.ndarray:
         return np.asarray(array.detach().cpu().numpy(), order="C")
@@ -125,6 +130,11 @@ class TorchBackend(Backend):
             self._torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":
             self._torch.mps.synchronize()
+
+
+def _shareable(array: np.ndarray, dtype: str | None) -> bool:
+    named = array.dtype.name in ((dtype,) if dtype else SHARED) and array.dtype.isnative
+    return named and array.flags.c_contiguous and array.flags.writeable
 
 
 create = TorchBackend

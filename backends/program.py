@@ -243,7 +243,7 @@ class Writer:
             return f"{words[0]}.take({words[1]}, {words[2]}, {target}, 'clip')"
         function = self._word(call.function)
         if call.function in SLOW_WITH_A_NUMBER and len(limits := [*filter(self._is_limit, call.arguments)]) == 1:
-            words, target = self._in_rows(call, limits[0], words, target)
+            words, target = self._in_rows(call, limits[0], words, target)  # the other operand is an array
         if call.kind == "reduction":
             words[3] = target
         elif self._lends and multiplications(call) >= SMALL:
@@ -259,7 +259,8 @@ class Writer:
 
     def _in_rows(self, call: Call, limit: float, words: list[str], target: str) -> tuple[list[str], str]:
         """The operands of a comparison with a number as rows, and a row of it for the number, where possible."""
-        (x,), (result,) = call.sources, call.results
+        (result,) = call.results
+        (x,) = (each for each in call.arguments if isinstance(each, Value))
         row = gcd(result.size, LONGEST_ROW)
         contiguous = x.example.flags.c_contiguous and result.example.flags.c_contiguous
         if row < SHORTEST_ROW or not contiguous or x.shape != result.shape or not {x, result} <= self._fixed:

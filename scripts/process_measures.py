@@ -108,8 +108,8 @@ def needed_memory(role: str, word: str, kind: str, case: Case) -> int:
     """Bytes that training takes beyond what this process held before: run it in a process of its own."""
     entrant = ours(word) if role == "ours" else peer(word, kind)
     assert entrant.make is not None
-    # Small, and large enough for all that a library loads when it is used: numba with ours.
-    tiny = Case(Net((case.net.sizes[0], 64, case.net.sizes[-1]), batch=32, steps=2), case.optimizer)
+    # Small, and large and long enough for all that is loaded when it is used: numba with ours, which records first.
+    tiny = Case(Net((case.net.sizes[0], 64, case.net.sizes[-1]), batch=32, steps=8), case.optimizer)
     start, data = first_weights(case), make_data(case)
     small, little = first_weights(tiny), make_data(tiny)
     entrant.make(tiny, small).epoch(*little)
