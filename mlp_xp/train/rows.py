@@ -23,13 +23,14 @@ def is_sparse(x: Any) -> bool:
 
 def kept_dtype(x: Any, dtype: str) -> str:
     """That in which the rows of X wait for a step which computes in `dtype`."""
-    own = _name(getattr(x, "dtype", ""))
+    own = getattr(x, "dtype", "")
+    own = _name(type(own), own)
     return own if own in SMALL else dtype
 
 
 @cache
-def _name(dtype: Any) -> str:
-    """Such as "uint8"; NumPy takes a while to put one into words."""
+def _name(kind: type, dtype: Any) -> str:
+    """Such as "uint8"; NumPy takes a while to put one into words. `kind` keeps the libraries' dtypes apart."""
     return str(dtype).rpartition(".")[2]
 
 
