@@ -57,7 +57,8 @@ class Compiled:
             return self._plain(*arguments)
         found = self._found.get(key, 0)
         if isinstance(found, int):
-            if found < EAGER_CALLS and not self._large(seen):
+            # Another library rounds otherwise than NumPy: what has been trained must not depend on how often it ran.
+            if found < EAGER_CALLS and not (self._arrays.foreign or self._large(seen)):
                 self._remember(key, found + 1)
                 return self._plain(*arguments)
             try:

@@ -116,3 +116,10 @@ def test_denormal_numbers_are_zero_within_its_scope() -> None:
     small = torch.full((5,), 1e-38, dtype=torch.float32)
     with select("torch").scope():
         assert float((small.numpy() * np.float32(0.1))[0]) == float((small * 0.1)[0]) == 0.0
+
+
+def test_the_first_step_is_recorded_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlp_xp.backends.compiled.EAGER_CALLS", 4)  # PyTorch's own functions would round otherwise
+    trainer = net(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3))
+    trainer.fit(X, LABELS, epochs=1, batch_size=None, progress=False)
+    assert len(programs(trainer)) == 1
