@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .base import NO_TF32, Array, Backend, BackendError, DeviceError, Status, load
-from .pieces import Apart, Cutter, InPieces, whole
+from .pieces import Apart, Cutter, InPieces, Joiner
 
 INSTALL = 'pip install jax (for a CUDA GPU "jax[cuda13]")'
 ALIGNMENT = 64
@@ -51,7 +50,7 @@ class JAXBackend(Backend):
         self.xp = jax.numpy
         self.device = known[word]
         self.word = word
-        self._whole = jax.jit(partial(whole, jax))
+        self._joiner = Joiner(jax)
 
     def owns(self, array: object) -> bool:
         return isinstance(array, self._jax.Array)
@@ -105,10 +104,10 @@ class JAXBackend(Backend):
         if len(cutter.spans) < 2 or donate != (0,):
             return super().build(make, donate)
         fusing: Any = Fusing(self, cutter)
-        return InPieces(cutter, self.compile, make(fusing))
+        return InPieces(cutter, self._joiner, self.compile, make(fusing))
 
     def whole(self, state: Any) -> Any:
-        return self._whole(state) if isinstance(state, Apart) else state
+        return self._joiner.put_together(state) if isinstance(state, Apart) else state
 
 
 class Fusing:

@@ -39,15 +39,24 @@ class Cutter:
     """Cuts vectors of one length, and puts them together; other arrays of a tree stay as they are."""
 
     def __init__(self, jax: Any, bounds: Sequence[int]) -> None:
-        self._jax, self._map = jax, jax.tree.map
         self.spans, self._size = spans(bounds), bounds[-1]
+        self._map, self._cut = jax.tree.map, jax.jit(self._pieces)
 
     def piece(self, tree: Any, span: slice) -> Any:
         return self._map(lambda leaf: leaf[..., span] if self._is_long(leaf) else leaf, tree)
 
     def apart(self, tree: Any) -> Apart:
+        return Apart(self._map(lambda leaf: self._pieces(leaf) if self._is_long(leaf) else leaf, tree))
+
+    def take_apart(self, tree: Any) -> Apart:
+        """The same, and each vector is given up when it is cut: memory is not needed for all of them twice."""
+
         def cut(leaf: Any) -> Any:
-            return Pieces(tuple(leaf[..., span] for span in self.spans)) if self._is_long(leaf) else leaf
+            if not self._is_long(leaf):
+                return leaf
+            pieces = self._cut(leaf)
+            leaf.delete()
+            return pieces
 
         return Apart(self._map(cut, tree))
 
@@ -63,30 +72,52 @@ class Cutter:
     def _is_long(self, leaf: Any) -> bool:
         return getattr(leaf, "shape", ())[-1:] == (self._size,)
 
+    def _pieces(self, vector: Array) -> Pieces:
+        return Pieces(tuple(vector[..., span] for span in self.spans))
 
-def whole(jax: Any, given: Apart) -> Any:
-    """The tree with its vectors put together."""
 
-    def joined(leaf: Any) -> Any:
-        return jax.numpy.concat(leaf.parts, axis=-1) if isinstance(leaf, Pieces) else leaf
+class Joiner:
+    """Puts what is apart together again."""
 
-    return jax.tree.map(joined, given.tree, is_leaf=lambda leaf: isinstance(leaf, Pieces))
+    def __init__(self, jax: Any) -> None:
+        self._map, self._concat = jax.tree.map, jax.jit(lambda parts: jax.numpy.concat(parts, axis=-1))
+
+    def whole(self, given: Apart) -> Any:
+        return self._joined(given, lambda leaf: self._concat(leaf.parts))
+
+    def put_together(self, given: Apart) -> Any:
+        """The same, and the pieces are given up."""
+
+        def joined(leaf: Pieces) -> Array:
+            vector = self._concat(leaf.parts)
+            for part in leaf.parts:
+                part.delete()
+            return vector
+
+        return self._joined(given, joined)
+
+    def _joined(self, given: Apart, join: Callable[[Pieces], Array]) -> Any:
+        return self._map(lambda leaf: join(leaf) if is_cut(leaf) else leaf, given.tree, is_leaf=is_cut)
+
+
+def is_cut(leaf: Any) -> bool:
+    return isinstance(leaf, Pieces)
 
 
 class InPieces:
     """A compiled step `function(state, ...) -> state`, whose state stays in pieces from call to call."""
 
-    def __init__(self, cutter: Cutter, jit: Callable[..., Any], function: Callable[..., Any]) -> None:
-        jax = cutter._jax
-
+    def __init__(
+        self, cutter: Cutter, joiner: Joiner, compiled: Callable[..., Any], function: Callable[..., Any]
+    ) -> None:
         def step(state: Apart, *arguments: Any) -> Apart:
-            return cutter.apart(function(whole(jax, state), *arguments))
+            return cutter.apart(function(joiner.whole(state), *arguments))
 
-        self._apart, self._step = jit(cutter.apart), jit(step, donate=(0,))
+        self._take_apart, self._step = cutter.take_apart, compiled(step, donate=(0,))
 
     @property
     def reason(self) -> str:
         return self._step.reason
 
     def __call__(self, state: Any, *arguments: Any) -> Apart:
-        return self._step(state if type(state) is Apart else self._apart(state), *arguments)
+        return self._step(state if type(state) is Apart else self._take_apart(state), *arguments)
