@@ -137,14 +137,22 @@ class Backend:
         return function
 
     def build(
-        self, make: Callable[["Backend"], Callable[..., Any]], donate: tuple[int, ...] = ()
+        self,
+        make: Callable[["Backend"], Callable[..., Any]],
+        donate: tuple[int, ...] = (),
+        bounds: Sequence[int] = (),
     ) -> Callable[..., Any]:
         """The function `make(backend)`, compiled. It is written against that backend's `xp`, `fuse` and `half`.
 
         `make` may be called with another backend as well, to see there what the function does: what arrays it closes
-        over it makes itself.
+        over it makes itself. bounds: from 0 to their length, where vectors in the donated argument may be cut: what
+        the function gives, which is the donated argument of the next call, may hold them so. See `whole`.
         """
         return self.compile(make(self), donate)
+
+    def whole(self, state: Any) -> Any:
+        """What a function of `build` has given, with its vectors in one."""
+        return state
 
     # The rest follows from the members above.
 
@@ -222,7 +230,12 @@ class Uncompiled:
     def compile(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
         return function
 
-    def build(self, make: Callable[[Any], Callable[..., Any]], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+    def build(
+        self,
+        make: Callable[[Any], Callable[..., Any]],
+        donate: tuple[int, ...] = (),
+        bounds: Sequence[int] = (),
+    ) -> Callable[..., Any]:
         return make(self._backend)
 
 

@@ -1,6 +1,6 @@
 """PyTorch, on the CPU, a CUDA GPU or an Apple GPU, without its autograd."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -85,7 +85,12 @@ class TorchBackend(Backend):
         no_grad = self._torch.no_grad()
         return Scope(no_grad, *computing()) if self.device.type == "cpu" else no_grad
 
-    def build(self, make: Callable[[Backend], Callable[..., Any]], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+    def build(
+        self,
+        make: Callable[[Backend], Callable[..., Any]],
+        donate: tuple[int, ...] = (),
+        bounds: Sequence[int] = (),
+    ) -> Callable[..., Any]:
         """On the CPU: recorded for NumPy, and replayed in the tensors' memory with PyTorch's matrix products."""
         if self.device.type != "cpu" or not donate:
             return super().build(make, donate)

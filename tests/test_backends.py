@@ -619,6 +619,16 @@ def test_from_host_converts_to_the_dtype_asked_for(word, dtype):
 
 
 @each_backend
+def test_a_large_array_from_the_host_may_be_changed_at_once(word):
+    backend = usable(word)
+    with backend.scope():
+        host = np.ones((16_000, 784), np.float32)
+        array = backend.from_host(host)
+        host[...] = 0
+        assert backend.to_host(array).min() == 1
+
+
+@each_backend
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_from_host_copies(word, dtype):
     backend = usable(word)

@@ -41,14 +41,16 @@ class Vector:
             start = -(-stop // ALIGNMENT) * ALIGNMENT
         self.entries = tuple(entries)
         self.size = start
+        self.bounds = (*(entry.start for entry in entries), start)
+        """Where each parameter starts, and the last ends, with the gap behind it."""
         self.count = sum(entry.stop - entry.start for entry in entries)
         """The number of parameters, gaps not counted."""
         self._paths = tuple(tuple(entry.name.split(".")) for entry in entries)
 
     def gaps(self, xp: Any, like: Array) -> tuple[Array, ...]:
         """The zeros behind each parameter, in the dtype and on the device of `like`: for `join`, made once."""
-        ends = [*(entry.start for entry in self.entries), self.size][1:]
-        return tuple(_full(xp, like, end - entry.stop, 0.0) for entry, end in zip(self.entries, ends, strict=True))
+        ends = zip(self.entries, self.bounds[1:], strict=True)
+        return tuple(_full(xp, like, end - entry.stop, 0.0) for entry, end in ends)
 
     def join(self, xp: Any, tree: Parameters, gaps: tuple[Array, ...]) -> Array:
         """One vector of a tree of arrays, such as the gradients; `tree` may hold others beside them."""

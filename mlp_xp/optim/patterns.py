@@ -53,8 +53,7 @@ def by_pattern(what: str, patterns: Any, layout: Any, default: Callable[[Any], A
 
 def each_parameter(xp: Any, layout: Any, rule: Callable[..., Any]) -> Callable[..., Any]:
     """Apply a rule to each parameter by itself, for those that take a norm of it."""
-    bounds = [entry.start for entry in layout.entries] + [layout.size]  # with the gaps, which are zero
-    spans = [(..., slice(start, stop)) for start, stop in pairwise(bounds)]
+    spans = [(..., slice(start, stop)) for start, stop in pairwise(layout.bounds)]  # with the gaps, which are zero
 
     def update(p: Array, g: Array, slots: Any, coefficients: Any, vectors: Any) -> Any:
         results = [

@@ -83,7 +83,7 @@ class Plan:
         """Make the step with batch number `index` of the data."""
         trainer = self.trainer
         self._last = data, index
-        trainer.state = trainer._training_step(trainer.state, data, index, trainer._settings(self._draws))
+        trainer._state = trainer._training_step(trainer._state, data, index, trainer._settings(self._draws))
         trainer.step += 1
 
     def last_batch(self) -> Data:

@@ -24,13 +24,13 @@ def is_sparse(x: Any) -> bool:
 def kept_dtype(x: Any, dtype: str) -> str:
     """That in which the rows of X wait for a step which computes in `dtype`."""
     own = getattr(x, "dtype", "")
-    own = _name(type(own), own)
+    own = _name(type(own).__module__, own)
     return own if own in SMALL else dtype
 
 
 @cache
-def _name(kind: type, dtype: Any) -> str:
-    """Such as "uint8"; NumPy takes a while to put one into words. `kind` keeps the libraries' dtypes apart."""
+def _name(library: str, dtype: Any) -> str:
+    """Such as "uint8"; NumPy takes a while to put one into words. Two libraries' dtypes are not to be compared."""
     return str(dtype).rpartition(".")[2]
 
 

@@ -67,6 +67,9 @@ class Trainer:
     `trainer.history` has a record for each epoch, `trainer.step` and `trainer.epoch` count the updates and epochs made.
     """
 
+    _state: Any
+    """The state, as the last step has left it."""
+
     def __init__(
         self,
         model: Layer,
@@ -180,6 +183,18 @@ class Trainer:
     def evaluations(self) -> int:
         """How many function values an optimizer that searches along lines (LBFGS) has taken so far; else 0."""
         return getattr(self._training_step, "evaluations", 0)
+
+    @property
+    def state(self) -> State:
+        """All that a step changes, on the device."""
+        if type(self._state) is not State:  # the backend keeps its vectors in pieces from step to step
+            with self.backend.scope():
+                self._state = self.backend.whole(self._state)
+        return self._state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._state = state
 
     # Parameters and buffers by name, on the host
 
