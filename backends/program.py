@@ -57,7 +57,7 @@ class Program:
                 leaf = np.asarray(leaf)
             if argument.bound:
                 seen = self.kind.view(leaf)
-                if not (seen.flags.c_contiguous and seen.flags.writeable):
+                if not (seen.flags.c_contiguous and getattr(seen.flags, "writeable", True)):
                     seen = seen.copy()
                     leaf = self.kind.back(seen)
                 self.space[argument.name], self.space[f"bound_{argument.name}"] = seen, leaf
