@@ -85,6 +85,9 @@ class Fusion:
         calls = [each for call in recording.calls for each in by_lines(call)]
         self._recording = recording = replace(recording, calls=tuple(calls))
         self._maker = {call.results[0]: call for call in recording.calls if is_computed(call)}
+        self._sources = {
+            value: [each for each in call.sources if isinstance(each, Value)] for value, call in self._maker.items()
+        }
         self._position = {each.value: -1 for each in recording.inputs if isinstance(each.value, Value)}
         """Of what is stored the number of the step that does so."""
         self._steps: list[Kernel | Call] = [call for call in recording.calls if call.kind == "number"]
@@ -139,7 +142,7 @@ class Fusion:
                 return True
             if each not in seen and each in self._maker and each not in self._position:
                 seen.add(each)
-                waiting += [source for source in self._maker[each].sources if isinstance(source, Value)]
+                waiting += self._sources[each]
         return False
 
     def _base(self, value: Any) -> Any:
@@ -163,17 +166,12 @@ class Fusion:
     def _store(self, root: Value) -> None:
         if root in self._position:
             return
-        try:
-            part = self._part([root])
-        except Unfit:
-            sources = [self._base(each) for each in self._maker[root].sources if isinstance(each, Value)]
-            if all(each in self._position for each in sources):
-                raise
-            for each in sources:
-                if each not in self._position:
-                    self._store(each)
-            self._store(root)
-            return
+        part = None
+        while part is None:
+            try:
+                part = self._part([root])
+            except Unfit as problem:
+                self._store(self._cut(root, problem))
         for each in part.order:  # a sum that is known somewhere is not taken once more
             if self._maker[each].kind == "reduction" and each in self._where:
                 if self._merged(*self._where[each], root):
@@ -184,12 +182,23 @@ class Fusion:
                     return
         self._give(root, part)
 
+    def _cut(self, root: Value, problem: Unfit) -> Value:
+        """What to store first where a part alone cannot compute a value."""
+        if problem.cut is not None and problem.cut is not root and problem.cut not in self._position:
+            return problem.cut
+        for each in self._maker[root].sources:
+            base = self._base(each)
+            if isinstance(base, Value) and base not in self._position:
+                return base
+        raise problem
+
     def _give(self, root: Value, part: Part) -> None:
         """To the last kernel that may have it."""
         kernels = list(islice((step for step in reversed(self._steps) if isinstance(step, Kernel)), LOOKED_AT))
         for kernel in kernels:
-            for number in range(len(kernel.parts)):
-                if self._merged(kernel, number, root):
+            for number, there in enumerate(kernel.parts):
+                known = all(self._position[leaf] < kernel.position or leaf in there.own for leaf in part.leaves)
+                if known and there.suits(part) and self._merged(kernel, number, root):
                     return
         for kernel in kernels:
             if self._may(part, kernel):
@@ -216,7 +225,8 @@ class Fusion:
         """Is all that it loads stored before this kernel, and has that room for it?"""
         if any(self._position[leaf] >= kernel.position for leaf in part.leaves):
             return False
-        return len(kernel.parameters.names) + len(part.roots) < MOST_PARAMETERS
+        parts = (part, *kernel.parts)
+        return sum(len(each.leaves) + len(each.roots) for each in parts) < MOST_PARAMETERS
 
     def _settle(self, kernel: Kernel, number: int) -> None:
         part = kernel.parts[number]
@@ -224,9 +234,8 @@ class Fusion:
             self._position[root] = kernel.position
         for each in part.order:
             self._where.setdefault(each, (kernel, number))
-        kernel.write("")
 
     def _part(self, roots: list[Value]) -> Part:
-        part = Part(self._maker, self._position, roots)
+        part = Part(self._maker, self._sources, self._position, roots)
         part.lines(Parameters())
         return part

@@ -8,6 +8,7 @@ are taken by the threads that share the line; what comes after them is a loop of
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -17,9 +18,11 @@ from .cuda_words import TYPES, constant, is_known, literal, number_type, written
 from .tape import Call, Number, Untraceable, Value, converted, item, take
 
 THREADS, MOST_BLOCKS = 256, 1024
-LONGEST, LARGEST = 8192, 400
-"""The longest line that a few threads go along, and the most calls that are computed anew where they are wanted."""
-LARGE = 2**31
+LONGEST = 8192
+"""The longest line that a few threads go along."""
+LARGEST, PASSES = 300, 4
+"""The most calls in one part, and the most sums after one another: what lies between is computed anew after each."""
+LARGE = 2**30
 Index = tuple[str, ...]
 
 PRELUDE = f"""\
@@ -49,7 +52,11 @@ VIEWS = (item, np.reshape, np.matrix_transpose, np.transpose, np.broadcast_to)
 
 
 class Unfit(Untraceable):
-    """These values cannot be computed by one part."""
+    """These values cannot be computed by one part. `cut` is one that may better be stored before."""
+
+    def __init__(self, reason: str, cut: Value | None = None) -> None:
+        super().__init__(reason)
+        self.cut = cut
 
 
 def is_view(call: Call) -> bool:
@@ -84,7 +91,7 @@ def _along(call: Call) -> int | None:
         return None
     axis = axis - x.ndim if axis >= 0 else axis
     kind = call.results[0].dtype
-    known = kind.name in TYPES and (kind.kind == "f" or call.function is np.add.reduce) and x.dtype.name in TYPES
+    known = kind in TYPES and (kind.kind == "f" or call.function is np.add.reduce) and x.dtype in TYPES
     return axis if axis >= -2 and x.shape[axis] <= LONGEST and known else None
 
 
@@ -105,34 +112,43 @@ class Parameters:
             if isinstance(thing, Number):
                 self.types[name] = f"const {number_type(thing)} {name}"
             else:
-                self.types[name] = f"{'' if written_to else 'const '}{TYPES[thing.dtype.name]}* {name}"
+                self.types[name] = f"{'' if written_to else 'const '}{TYPES[thing.dtype]}* {name}"
         return self.names[key]
 
 
 class Part:
-    """graph.maker: the call that computes a value, or None where it is stored. `roots` are to be stored here."""
+    """maker: the call that computes a value, and sources what it reads, unless a part cannot. `roots` are stored here."""
 
-    def __init__(self, maker: dict[Value, Call], stored: Any, roots: Sequence[Value]) -> None:
-        self.roots, self._own = tuple(roots), set(roots)
-        self._maker, self._stored = maker, stored
+    def __init__(
+        self, maker: dict[Value, Call], sources: dict[Value, list[Value]], stored: Any, roots: Sequence[Value]
+    ) -> None:
+        self.roots, self.own = tuple(roots), set(roots)
+        self._maker, self._sources, self._stored = maker, sources, stored
         self._level: dict[Value, int] = {}
         """Of a value the number of reductions that follow one another before it."""
+        self.order: list[Value] = []
         self.order = list(self._inlined())
         self._reductions = {each: None for each in self.order if maker[each].kind == "reduction"}
         self.domain, self._axis = self._shape()
         self.blocks = 0
 
     def is_loaded(self, value: Value) -> bool:
-        return value not in self._maker or (value in self._stored and value not in self._own)
+        """Is it stored by others? What was not when this part was made is computed here for good."""
+        if self.order:
+            return value not in self._level
+        return value not in self._maker or (value in self._stored and value not in self.own)
 
-    @property
-    def leaves(self) -> Iterator[Value]:
+    @cached_property
+    def leaves(self) -> set[Value]:
         """The stored values that it loads."""
-        for each in self.order:
-            yield from (source for source in self._maker[each].sources if self._is_leaf(source))
+        return {each for value in self.order for each in self._sources[value] if self.is_loaded(each)}
 
-    def _is_leaf(self, source: Any) -> bool:
-        return isinstance(source, Value) and self.is_loaded(source)
+    def suits(self, other: "Part") -> bool:
+        """May one part do both?"""
+        mine, theirs = (each.domain for each in (self, other))
+        if self._axis is None or other._axis is None:
+            return mine == theirs or len(mine) != len(theirs) or prod(mine) != prod(theirs)
+        return mine == theirs and self._axis == other._axis
 
     def _inlined(self) -> Iterator[Value]:
         """What is computed here, each after what it is computed from."""
@@ -143,22 +159,31 @@ class Part:
                 waiting.pop()
                 continue
             call = self._maker[value]
-            sources = [s for s in call.sources if isinstance(s, Value) and not self.is_loaded(s)]
+            sources = [each for each in self._sources[value] if not self.is_loaded(each)]
             missing = [source for source in sources if source not in self._level]
             if missing:
                 waiting += missing
                 continue
             self._level[value] = max((self._level[each] for each in sources), default=0) + (call.kind == "reduction")
             if len(self._level) > LARGEST:
-                raise Unfit("too many calls for one kernel")
+                raise Unfit("too many calls for one kernel", value)
+            if self._level[value] > PASSES:
+                raise Unfit("too many sums after one another", self._before(value))
             waiting.pop()
             yield value
+
+    def _before(self, value: Value) -> Value:
+        """The last sum before this one."""
+        while True:
+            value = max((each for each in self._sources[value] if each in self._level), key=self._level.__getitem__)
+            if self._maker[value].kind == "reduction":
+                return value
 
     def _shape(self) -> tuple[tuple[int, ...], int | None]:
         """The shape of what its threads share among them, and the axis along the lines."""
         found = {(self._maker[each].arguments[0].shape, _along(self._maker[each])) for each in self._reductions}
         if len(found) > 1 or (not found and len({root.shape for root in self.roots}) > 1):
-            raise Unfit("several shapes in one part")
+            raise Unfit("several shapes in one part", next(iter(self._reductions), None))
         return next(iter(found)) if found else (self.roots[0].shape, None)
 
     # The source
@@ -173,6 +198,7 @@ class Part:
         self._known_inner: dict[tuple[int, Index], str] = {}
         self._deep = {"e"}
         """The names of what differs from element to element."""
+        self._depths: dict[Index, bool] = {}
         self._count, self._largest = 0, prod(self.domain)
         self._loads: dict[Value, set[tuple[Index, bool]]] = {}
         body = self._each() if self._axis is None else self._by_lines()
@@ -255,7 +281,7 @@ class Part:
         kept = [each for each, (_, once) in stores.items() if not once and self._level[each] == level]
         start, after = [], []
         for number, each in enumerate(merged):
-            call, kind = self._maker[each], TYPES[each.dtype.name]
+            call, kind = self._maker[each], TYPES[each.dtype]
             word = self._value(call.arguments[0], self._index)
             name, mine = self._name(), f"mine{level}_{number}"
             how = MERGED[call.function]
@@ -292,7 +318,11 @@ class Part:
         return name
 
     def _is_deep(self, index: Index) -> bool:
-        return any(word in self._deep for each in index for word in re.findall(r"[a-z]\w*", each))
+        """Does it differ from element to element of a line?"""
+        found = self._depths.get(index)
+        if found is None:
+            found = self._depths[index] = any(w in self._deep for each in index for w in re.findall(r"[a-z]\w*", each))
+        return found
 
     def _value(self, value: Value, index: Index) -> str:
         """The name of one element of a value."""
@@ -308,7 +338,7 @@ class Part:
             self._loads.setdefault(value, set()).add((index, self._is_deep(index) or self._axis is None))
         self._largest = max(self._largest, value.size)
         name = self._parameters.name(value)
-        return self._stated(TYPES[value.dtype.name], f"{name}[{self._offset(index, value.shape)}]", index)
+        return self._stated(TYPES[value.dtype], f"{name}[{self._offset(index, value.shape)}]", index)
 
     def _computed(self, value: Value, index: Index) -> str:
         call = self._maker[value]
@@ -323,7 +353,7 @@ class Part:
         if call.kind == "reduction":
             raise Unfit("a sum is not of this line")
         expression = written(call, lambda each, dtype: self._word(each, dtype, index))
-        return self._stated(TYPES[value.dtype.name], expression, index)
+        return self._stated(TYPES[value.dtype], expression, index)
 
     def _word(self, thing: Any, dtype: np.dtype, index: Index) -> str:
         """An argument of an elementwise call, as this dtype."""
@@ -331,7 +361,7 @@ class Part:
         if number is not None:
             return literal(number, dtype)
         if isinstance(thing, Number):
-            return f"(({TYPES[dtype.name]}){self._parameters.name(thing)})"
+            return f"(({TYPES[dtype]}){self._parameters.name(thing)})"
         index = _broadcast(index, thing.shape)
         if isinstance(thing, Value):
             word = self._value(thing, index)
@@ -339,7 +369,7 @@ class Part:
             key = id(thing), index
             word = self._known_line.get(key) or self._known_inner.get(key) or self._load(thing, index)
             (self._known_inner if self._is_deep(index) else self._known_line)[key] = word
-        return word if thing.dtype == dtype else f"(({TYPES[dtype.name]}){word})"
+        return word if thing.dtype == dtype else f"(({TYPES[dtype]}){word})"
 
     # Indices
 

@@ -10,17 +10,20 @@ from .elementwise import CUDA, SIGNS
 from .tape import Call, Number, Recorded, Untraceable, Value, converted, example
 
 TYPES = {
-    "bool": "bool",
-    "int8": "signed char",
-    "int16": "short",
-    "int32": "int",
-    "int64": "long long",
-    "uint8": "unsigned char",
-    "uint16": "unsigned short",
-    "uint32": "unsigned int",
-    "uint64": "unsigned long long",
-    "float32": "float",
-    "float64": "double",
+    np.dtype(name): kind
+    for name, kind in {
+        "bool": "bool",
+        "int8": "signed char",
+        "int16": "short",
+        "int32": "int",
+        "int64": "long long",
+        "uint8": "unsigned char",
+        "uint16": "unsigned short",
+        "uint32": "unsigned int",
+        "uint64": "unsigned long long",
+        "float32": "float",
+        "float64": "double",
+    }.items()
 }
 COMPARISONS = (np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal)
 EXTREMES = {np.maximum: CUDA.functions[np.maximum], np.minimum: CUDA.functions[np.minimum]}
@@ -64,7 +67,7 @@ def is_known(call: Call) -> bool:
 def written(call: Call, word: Callable[[Any, Any], str]) -> str:
     """The expression of an elementwise call; word(argument, dtype) is that of an argument, as this dtype."""
     (result,) = call.results
-    kind = TYPES[result.dtype.name]
+    kind = TYPES[result.dtype]
     if call.kind == "conversion" or call.function is converted:
         x = call.arguments[0]
         return word(x, result.dtype)
@@ -103,7 +106,7 @@ def _applied(function: Any, words: list[str], dtype: np.dtype) -> str:
         if function in SIGNS:
             return f"(-{words[0]})" if len(words) == 1 else f"({words[0]} {SIGNS[function]} {words[1]})"
         return FLOATING[function].format(*words)
-    unsigned = TYPES[f"uint{8 * dtype.itemsize}"]
+    unsigned = TYPES[np.dtype(f"u{dtype.itemsize}")]
     if function in WRAPPING:
         return f"(({unsigned}){words[0]} {WRAPPING[function]} ({unsigned}){words[1]})"
     if function is np.square:
@@ -122,10 +125,10 @@ def literal(number: Any, dtype: np.dtype) -> str:
     if dtype.kind == "b":
         return "true" if number else "false"
     if dtype.kind in "iu":
-        return f"(({TYPES[dtype.name]}){int(number)}{'ull' if dtype.kind == 'u' else 'll'})"
+        return f"(({TYPES[dtype]}){int(number)}{'ull' if dtype.kind == 'u' else 'll'})"
     number = float(dtype.type(number))
     text = "0.0 / 0.0" if isnan(number) else ("-1.0 / 0.0" if number < 0 else "1.0 / 0.0") if isinf(number) else None
-    return f"(({TYPES[dtype.name]})({text or repr(number)}))"
+    return f"(({TYPES[dtype]})({text or repr(number)}))"
 
 
 def constant(thing: Any) -> Any:

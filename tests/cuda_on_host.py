@@ -2,8 +2,8 @@
 
 import ctypes
 import subprocess
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -95,6 +95,14 @@ class Compiler:
         if source not in self._libraries and source not in self._waiting:
             self._waiting.append(source)
 
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        self.dry = True
+        try:
+            yield
+        finally:
+            self.dry = False
+
     def _compile(self) -> None:
         number = len(list(self._folder.iterdir()))
         parts = [
@@ -171,7 +179,7 @@ class CuPyOnHost(CuPyBackend):
     word, device = "cupy:on-host", "cpu"
 
     def __init__(self, compiler: Compiler) -> None:
-        self._cupy = compiler.cupy()
+        self.compiler, self._cupy = compiler, compiler.cupy()
         made = ("zeros", "ones", "empty", "full", "arange", "asarray", "eye", "linspace")
         self.xp = SimpleNamespace(**(vars(lean) | {name: creating(getattr(np, name)) for name in made}))
 

@@ -47,6 +47,11 @@ def lacking(what: str) -> None:
     pytest.skip(what)
 
 
+def has_compiler() -> None:
+    if shutil.which("g++") is None:
+        lacking("there is no C++ compiler (g++)")
+
+
 @pytest.fixture(scope="session")
 def nvrtc() -> Callable[[str], bytes]:
     """Compile CUDA's C++ for a GPU of the year 2022, and give what the assembler is to get."""
@@ -71,8 +76,7 @@ def nvrtc() -> Callable[[str], bytes]:
 @pytest.fixture
 def on_host(tmp_path: Path) -> Callable[[str, str], Any]:
     """Makes a kernel of CUDA's C++ that runs on the host, over NumPy arrays."""
-    if shutil.which("g++") is None:
-        lacking("there is no C++ compiler (g++)")
+    has_compiler()
 
     def make(source: str, name: str) -> Any:
         code, library = (
