@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .cuda_words import TYPES, constant, is_known, literal, number_type, written
-from .tape import Call, Number, Untraceable, Value, converted, item, take
+from .tape import Call, Number, Untraceable, Value, converted, item, leaves
 
 THREADS, MOST_BLOCKS = 256, 1024
 LONGEST = 8192
@@ -66,7 +66,8 @@ def is_view(call: Call) -> bool:
 
 def is_computed(call: Call) -> bool:
     """Can a part compute it?"""
-    if not all(each.size for each in (*call.results, *call.sources) if isinstance(each, Value)):
+    arrays = [each for each in leaves((call.results, call.arguments)) if isinstance(each, Value | np.ndarray)]
+    if not all(each.size and each.dtype in TYPES for each in arrays):
         return False
     if call.kind == "reduction":
         return isinstance(call.arguments[0], Value) and _along(call) is not None
@@ -91,7 +92,7 @@ def _along(call: Call) -> int | None:
         return None
     axis = axis - x.ndim if axis >= 0 else axis
     kind = call.results[0].dtype
-    known = kind in TYPES and (kind.kind == "f" or call.function is np.add.reduce) and x.dtype in TYPES
+    known = kind in TYPES and (kind.kind == "f" or call.function is np.add.reduce)
     return axis if axis >= -2 and x.shape[axis] <= LONGEST and known else None
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,7 @@ class CudaCompiled(Compiled):
         known = old is not None and old.shape == other.shape
         error, change = self._norm(one - other), self._norm(other - old if known else other)
         rounding = 16 * float(np.finfo(other.dtype).eps) * self._norm(other)
-        return not error > (0.5 if other.ndim else 0.02) * change + rounding
+        return error <= (0.5 if other.ndim else 0.02) * change + rounding or not isfinite(change)
 
     def _norm(self, x: Any) -> float:
         return float(self._cupy.sqrt(self._cupy.sum(x * x)))

@@ -276,6 +276,8 @@ class Writer:
             return self._names[thing]
         if type(thing) is tuple:
             return f"({', '.join(map(self._word, thing))},)" if thing else "()"
+        if type(thing) is list:
+            return f"[{', '.join(map(self._word, thing))}]"
         if thing is Ellipsis:
             return "..."
         if thing is None or (type(thing) in (int, float, bool) and isfinite(thing)):

@@ -3,6 +3,7 @@
 import ctypes
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,19 +14,24 @@ import numpy as np
 from mlp_xp.backends.lean import lean
 from mlp_xp.backends.on_cupy import CuPyBackend
 
-# What CUDA defines, for blocks of one thread each, that run one after the other.
-ONE_THREAD = """
+# What CUDA defines, for blocks that run one after the other.
+START = """
 #include <cmath>
+#include <pthread.h>
 using namespace std;
 struct Place { int x; };
-static Place gridDim = {1}, blockDim = {1}, blockIdx = {0}, threadIdx = {0};
-#define THREADS 1
+static Place gridDim, blockDim = {THREADS}, blockIdx;
+static thread_local Place threadIdx;
+static pthread_barrier_t barrier;
 #define __global__
 #define __device__
 #define __shared__ static
 #define __launch_bounds__(most)
-#define __syncthreads()
-extern "C" void choose(int block, int blocks) { blockIdx.x = block; gridDim.x = blocks; }
+#define __syncthreads() if (THREADS > 1) pthread_barrier_wait(&barrier)
+extern "C" void start() { pthread_barrier_init(&barrier, 0, THREADS); }
+extern "C" void choose(int block, int blocks, int thread) {
+    blockIdx.x = block; gridDim.x = blocks; threadIdx.x = thread;
+}
 """
 
 
@@ -80,13 +86,15 @@ def on_device(array: Any) -> Any:
 class Compiler:
     """Compiles kernels for the host: those of all sources that it was shown before it is asked for the first, at once.
 
-    It takes seconds to start, whatever it compiles.
+    It takes seconds to start, whatever it compiles. Blocks have so many `threads`.
     """
 
-    def __init__(self, folder: Path, start: str = ONE_THREAD) -> None:
-        self._folder, self._start = folder, start
+    def __init__(self, folder: Path, threads: int = 1) -> None:
+        self._folder, self._threads = folder, threads
+        self._pool = ThreadPoolExecutor(threads)
         self._waiting: list[str] = []
         self._libraries: dict[str, tuple[Any, str]] = {}
+        self.sources: list[str] = []
         self.launches: list[str] = []
         self.dry = False
         """Sources are only collected: a launch does nothing."""
@@ -94,6 +102,7 @@ class Compiler:
     def show(self, source: str) -> None:
         if source not in self._libraries and source not in self._waiting:
             self._waiting.append(source)
+            self.sources.append(source)
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
@@ -105,16 +114,13 @@ class Compiler:
 
     def _compile(self) -> None:
         number = len(list(self._folder.iterdir()))
-        parts = [
-            f"namespace space{index} {{\n{named(source, f's{index}_')}\n}}"
-            for index, source in enumerate(self._waiting)
-        ]
         code, library = self._folder / f"{number}.cpp", self._folder / f"{number}.so"
-        code.write_text(self._start + "\n".join(parts))
+        code.write_text(START + together(self._waiting))
         # Without contraction, as NumPy rounds every operation.
-        command = ["g++", "-std=c++17", "-w", "-O0", "-ffp-contract=off", "-shared", "-fPIC", "-o", library, code]
-        subprocess.run(command, check=True)
+        options = ["-std=c++17", "-w", "-O0", "-ffp-contract=off", f"-DTHREADS={self._threads}", "-shared", "-fPIC"]
+        subprocess.run(["g++", *options, "-o", library, code, "-lpthread"], check=True)
         found = ctypes.CDLL(str(library))
+        found.start()
         self._libraries |= {source: (found, f"s{index}_") for index, source in enumerate(self._waiting)}
         self._waiting = []
 
@@ -130,9 +136,17 @@ class Compiler:
             library, start = self._libraries[source]
             assert 0 < grid[0] <= 8192 and block == (256,)
             given = [*map(passed, arguments)]
-            for index in range(grid[0]):
-                library.choose(index, grid[0])
-                library[start + name](*given)
+            kernel = library[start + name]
+
+            def one(thread: int) -> None:
+                library.choose(block_number, grid[0], thread)
+                kernel(*given)
+
+            for block_number in range(grid[0]):
+                if self._threads == 1:
+                    one(0)
+                else:
+                    list(self._pool.map(one, range(self._threads)))
 
         return launch
 
@@ -160,6 +174,13 @@ class Compiler:
 def counted(function: Any, *arguments: Any, **options: Any) -> None:
     COUNTS[0] += 1
     function(*arguments, **options)
+
+
+def together(sources: list[str]) -> str:
+    """Several sources as one; the names of the kernels in source i begin with "si_"."""
+    return "\n".join(
+        f"namespace space{index} {{\n{named(source, f's{index}_')}\n}}" for index, source in enumerate(sources)
+    )
 
 
 def named(source: str, start: str) -> str:
@@ -197,6 +218,9 @@ class CuPyOnHost(CuPyBackend):
 
     def device_name(self) -> str:
         return "CPU"
+
+    def unable(self, arithmetic: str) -> str:
+        return ""
 
     def half(self, name: str) -> Any:
         return np.dtype(name)

@@ -53,7 +53,7 @@ def has_compiler() -> None:
 
 
 @pytest.fixture(scope="session")
-def nvrtc() -> Callable[[str], bytes]:
+def nvrtc() -> Callable[..., bytes]:
     """Compile CUDA's C++ for a GPU of the year 2022, and give what the assembler is to get."""
     try:
         from cupy_backends.cuda.libs import nvrtc as library
@@ -62,10 +62,10 @@ def nvrtc() -> Callable[[str], bytes]:
     except Exception as reason:
         lacking(f"NVRTC is not usable: {reason}")
 
-    def compiled(source: str) -> bytes:
+    def compiled(source: str, *options: str) -> bytes:
         program = library.createProgram(source, f"{NAME}.cu", (), ())
         try:
-            library.compileProgram(program, ("--gpu-architecture=compute_90", "--std=c++17"))
+            library.compileProgram(program, ("--gpu-architecture=compute_90", "--std=c++17", *options))
         except Exception:
             pytest.fail(f"{library.getProgramLog(program)}\n{source}")
         return library.getPTX(program)

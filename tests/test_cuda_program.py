@@ -1,29 +1,30 @@
 """Whole steps for CuPy: kernels made from what was recorded, run on the host, do what the step does on NumPy."""
 
-import sys
+import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cuda_on_host
 import numpy as np
 import pytest
 from cases import BATCH, LAYERS, LOSSES, OPTIMIZERS, Case
-from cuda_on_host import Compiler, CuPyOnHost, OnDevice, on_device
+from cuda_on_host import COUNTS, Compiler, CuPyOnHost, OnDevice, on_device, together
 from helpers import assert_close
-from test_cuda_kernel import has_compiler, nvrtc  # noqa: F401
+from test_cuda_kernel import has_compiler, nvrtc  # noqa: F401 (a fixture)
 
 from mlp_xp import nn, optim, train
-from mlp_xp.backends import cuda_part
+from mlp_xp.backends import cuda_part, cuda_words
 from mlp_xp.backends.cuda_program import CudaCompiled
-from mlp_xp.backends.program import Program
+from mlp_xp.backends.lean import lean
+from mlp_xp.backends.tape import leaves, mapped
 
 pytestmark = pytest.mark.usefixtures("recorded_at_once")
 
 TRAINED = {name: case for name, case in LAYERS.items() if case.layer.differentiable}
 RNG = np.random.default_rng(0)
-X, LABELS = RNG.normal(size=(14, 4)), np.arange(14) % 3
+X, LABELS = RNG.normal(size=(16, 4)), np.arange(16) % 3
 FULL_BATCH = {name for name, each in OPTIMIZERS.items() if each.full_batch}
 
 
@@ -32,7 +33,7 @@ def of_layer(case: Case) -> Callable[[Any], train.Trainer]:
 
     def trained(backend: Any) -> train.Trainer:
         x = np.concatenate([case.inputs(), case.inputs(2)])
-        return fit(backend, nn.Sequential(case.layer, nn.Linear(width, 3)), x, np.arange(len(x)) % 3)
+        return fit(backend, nn.Sequential(case.layer, nn.Linear(width, 3)), x, np.arange(len(x)) % 3, batch_size=5)
 
     return trained
 
@@ -66,9 +67,9 @@ def mlp(*sizes: int) -> nn.Layer:
     return nn.Sequential(*layers[:-1])
 
 
-def of_mlp(batch: int, *sizes: int, dtype: str = "float32", optimizer: Any = None, **more: Any) -> Any:
+def of_mlp(batch: int, *sizes: int, rest: int = 0, dtype: str = "float32", optimizer: Any = None, **more: Any) -> Any:
     def trained(backend: Any) -> train.Trainer:
-        rows = 2 * batch + 2  # the last batch is another program
+        rows = 2 * batch + rest  # the last batch is another program
         x = np.random.default_rng(1).normal(size=(rows, sizes[0]))
         y = np.arange(rows) % sizes[-1]
         given = {"optimizer": optimizer or optim.Adam(0.01), "dtype": dtype, "batch_size": batch, "epochs": 2}
@@ -87,17 +88,17 @@ RUNS: dict[str, Callable[[Any], train.Trainer]] = {
     **{name: of_layer(case) for name, case in TRAINED.items()},
     **{f"with {name}": with_optimizer(each) for name, each in OPTIMIZERS.items() if name not in FULL_BATCH},
     "2-8-2": of_mlp(4, 2, 8, 2),
-    "30-32-16-2": of_mlp(32, 30, 32, 16, 2),
+    "30-32-16-2": of_mlp(32, 30, 32, 16, 2, rest=3),
     "784-128-64-10": of_mlp(32, 784, 128, 64, 10),
     "40-1100-3": of_mlp(5, 40, 1100, 3, dtype="float64"),
-    "30 layers": lambda backend: fit(backend, DEEP, X, np.arange(14) % 4),
-    "weighted rows": lambda backend: fit(backend, mlp(4, 5, 3), X, LABELS, weights=np.arange(14.0)),
+    "30 layers": lambda backend: fit(backend, DEEP, X, np.arange(16) % 4),
+    "weighted rows": lambda backend: fit(backend, mlp(4, 5, 3), X, LABELS, weights=np.arange(16.0)),
     "accuracy": lambda backend: fit(backend, mlp(4, 5, 3), X, LABELS, metrics=[train.Accuracy()]),
     "an L2 penalty": lambda backend: fit(backend, mlp(4, 5, 3), X, LABELS, l2=0.1),
     "images": lambda backend: fit(
         backend,
         nn.Sequential(nn.Rescale(1 / 255), nn.Flatten(), nn.Linear(12, 3)),
-        np.random.default_rng(0).integers(0, 256, (14, 3, 4)).astype(np.uint8),
+        np.random.default_rng(0).integers(0, 256, (16, 3, 4)).astype(np.uint8),
         LABELS,
     ),
     "chains without products": lambda backend: fit(
@@ -149,7 +150,7 @@ def loss_program(compiler: Compiler, case: Any, weight: Any) -> list[Any]:
 
     y = on_device(np.random.default_rng(1).uniform(0.1, 0.9, (BATCH, 4)))
     weight = None if weight is None else on_device(weight)
-    step = CudaCompiled(backend._cupy, function(cuda_on_host.lean), (), function(backend.xp), "")
+    step = CudaCompiled(backend._cupy, function(lean), (), function(backend.xp), "")
     with backend.scope():
         step(y, on_device(case.target), weight)
         (value, dy), mass = step(y, on_device(case.target), weight)
@@ -162,7 +163,166 @@ def test_every_loss(compiler: Compiler, name: str) -> None:
     case = LOSSES[name]
     for weight in (None, np.arange(1.0, BATCH + 1)):
         y = np.random.default_rng(1).uniform(0.1, 0.9, (BATCH, 4))
-        value, dy = case.loss(cuda_on_host.lean, y, case.target, weight)
-        expected = [value, dy, case.loss.mass(cuda_on_host.lean, y, case.target, weight)]
+        value, dy = case.loss(lean, y, case.target, weight)
+        expected = [value, dy, case.loss.mass(lean, y, case.target, weight)]
         for one, other in zip(loss_program(compiler, case, weight), expected, strict=True):
             assert_close(np.asarray(one), np.asarray(other), 64, np.float64)
+
+
+def test_all_these_kernels_compile(compiler: Compiler, nvrtc: Callable[..., bytes]) -> None:  # noqa: F811
+    code = nvrtc(together(compiler.sources), "--device-debug")  # a tenth of the time
+    kernels = [name for source in compiler.sources for name in re.findall(r"(kernel_\d+|rule)\(", source)]
+    assert code.count(b".visible .entry") == len(kernels) > 400
+
+
+def test_the_threads_of_a_block_work_together(tmp_path: Path) -> None:
+    has_compiler()
+    model = nn.Sequential(
+        nn.Linear(4, 40), nn.LayerNorm(40), nn.SiLU(), nn.Linear(40, 9), nn.BatchNorm(9), nn.ReLU(), nn.Linear(9, 1100)
+    )
+    made = Compiler(tmp_path, threads=32)
+    found, expected = (
+        fit(backend, model, X[:6], LABELS[:6], epochs=2, batch_size=6) for backend in (CuPyOnHost(made), "numpy")
+    )
+    assert found.fallback == ""
+    assert_close(np.asarray(found.state.flat), expected.state.flat, 2**12, "float64")
+    assert found.history["loss"] == pytest.approx(expected.history["loss"], rel=1e-13)
+    wide = [source for source in made.sources if "const int lanes = 256 <" in source]
+    assert wide and any("const int lanes = 32 <" in source for source in made.sources)
+
+
+def steps(compiler: Compiler, **more: Any) -> tuple[list[int], list[int]]:
+    """Of each step of 784-128-64-10 with Adam, on the pretended device, how many kernels and calls of CuPy it takes."""
+    backend = CuPyOnHost(compiler)
+    trainer = train.Trainer(mlp(784, 128, 64, 10), nn.SoftmaxCrossEntropy(), optim.Adam(), backend=backend, **more)
+    step, kernels, calls = trainer._training_step, [], []
+
+    def watched(*arguments: Any) -> Any:
+        before = len(compiler.launches), COUNTS[0]
+        with sealed(backend) if calls else nullcontext():
+            result = step(*arguments)
+        kernels.append(len(compiler.launches) - before[0])
+        calls.append(COUNTS[0] - before[1])
+        return result
+
+    watched.reason = ""  # type: ignore[attr-defined]
+    trainer._training_step = watched
+    x, y = np.random.default_rng(1).normal(size=(128, 784)), np.arange(128) % 10
+    trainer.fit(x, y, epochs=1, batch_size=32, progress=False)
+    assert getattr(step, "reason", "") == ""
+    return kernels, calls
+
+
+@contextmanager
+def sealed(backend: CuPyOnHost) -> Iterator[None]:
+    def forbidden(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a number was taken off the device, or brought to it")
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("__bool__", "__float__", "__int__", "__index__"):
+            patch.setattr(OnDevice, name, forbidden)
+        for name in ("asarray", "asnumpy", "empty"):
+            patch.setattr(backend._cupy, name, forbidden)
+        yield
+
+
+def test_a_step_takes_few_launches_no_memory_and_no_number(compiler: Compiler) -> None:
+    """Kernels: the rows, three layers with the loss and its gradient, two back with what is left, Adam's. 8 products."""
+    kernels, calls = steps(compiler)
+    assert kernels[1:] == [7] * 3 and calls[1:] == [8] * 3
+    kernels, calls = steps(compiler, compile=False)
+    assert kernels[1:] == [1] * 3 and calls[1] > 40
+
+
+def test_a_kernel_that_is_wrong_is_not_used(compiler: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = RUNS["weighted rows"]("numpy")
+    monkeypatch.setattr(cuda_words, "EXTREMES", cuda_words.EXTREMES | {np.maximum: "({0} < {1} ? {0} : {1})"})
+    found = RUNS["weighted rows"](CuPyOnHost(compiler))
+    assert "other numbers than the step as it is written" in found.fallback
+    assert_close(np.asarray(found.state.flat), made.state.flat, 2**12, "float64")
+
+
+def test_nor_one_that_does_not_compile(monkeypatch: pytest.MonkeyPatch, compiler: Compiler) -> None:
+    backend = CuPyOnHost(compiler)
+
+    def broken(code: str, options: tuple[str, ...]) -> Any:
+        raise RuntimeError("no NVRTC")
+
+    monkeypatch.setattr(backend._cupy, "RawModule", broken)
+    found = RUNS["weighted rows"](backend)
+    assert found.fallback == "RuntimeError: no NVRTC"
+    assert_close(np.asarray(found.state.flat), RUNS["weighted rows"]("numpy").state.flat, 2**12, "float64")
+
+
+def test_what_cannot_be_recorded_says_why(compiler: Compiler) -> None:
+    class Looks(nn.Tanh):
+        def forward(self, xp: Any, p: Any, x: Any, ctx: Any) -> Any:
+            y, saved = super().forward(xp, p, x, ctx)
+            return y * (2.0 if float(xp.max(y)) > 0 else 1.0), saved
+
+    found = fit(CuPyOnHost(compiler), nn.Sequential(nn.Linear(4, 3), Looks()), X, LABELS)
+    assert "asks for the numbers in an array" in found.fallback
+
+
+@pytest.mark.parametrize("precision", ["float32", "fp16-mixed"])
+def test_mixed_precision_goes_the_same_way(compiler: Compiler, precision: str) -> None:
+    found, expected = (
+        fit(CuPyOnHost(compiler), mlp(4, 5, 3), X, LABELS, dtype="float32", precision=precision, compile=compile)
+        for compile in ("auto", False)
+    )
+    assert found.fallback == ""
+    assert_close(np.asarray(found.state.flat), np.asarray(expected.state.flat), 64)
+
+
+def replayed(compiler: Compiler, function: Any, *arguments: Any) -> CudaCompiled:
+    """Call it with these arguments on the device; the result must be what it is on NumPy."""
+    backend = CuPyOnHost(compiler)
+    step = CudaCompiled(backend._cupy, partial(function, lean), (), partial(function, backend.xp), "")
+    with backend.scope():
+        given = mapped(arguments, lambda leaf: on_device(leaf.copy()) if isinstance(leaf, np.ndarray) else leaf)
+        for _ in range(2):
+            found = step(*given)
+        for one, other in zip(leaves(found), leaves(function(lean, *arguments)), strict=True):
+            assert_close(np.asarray(one), np.asarray(other), 16, np.float64)
+    return step
+
+
+def odd(xp: Any, x: Any, n: Any, k: Any) -> Any:
+    cube = xp.reshape(x, (2, 3, 4))
+    return (
+        xp.sum(x, axis=0),
+        xp.sum(cube, axis=(-2, -1)) * 2.0,
+        xp.sum(xp.sum(cube * cube, axis=-2, keepdims=True), axis=-1),
+        xp.max(cube, axis=-1) - xp.min(cube, axis=1)[..., :3],
+        xp.reshape(cube.mT, (4, 6))[1:3, ::2] + k,
+        xp.astype(n[..., None] == xp.arange(3, dtype=xp.int32), x.dtype) @ cube[0, ...],
+        xp.concat([x[:, :2], xp.exp(x[:, 1:])], axis=-1),
+        (n * n + (n >> 1) * 2**30) ^ 7,
+        xp.where(x > 0, xp.log1p(xp.abs(x)), xp.expm1(x)),
+        xp.mean(x, axis=1),
+        cube @ cube.mT,
+        xp.cumulative_sum(x, axis=0) + xp.sum(x),
+        xp.argmax(x, axis=1),
+        xp.stack([n, n + 1]),
+        xp.take(x, n, axis=0),
+        xp.take(x, n, axis=1),
+        x / xp.sqrt(xp.sum(x * x, axis=0, keepdims=True)) / xp.sum(xp.abs(x), axis=1, keepdims=True),
+    )
+
+
+def test_whatever_else_the_standard_has(compiler: Compiler) -> None:
+    x = np.random.default_rng(3).normal(size=(6, 4))
+    assert replayed(compiler, odd, x, np.array([2, 0, 1, 3], dtype=np.int32), 2.5).reason == ""
+
+
+def test_lines_too_long_for_a_few_threads_are_cupys(compiler: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_part, "LONGEST", 5)
+    x = np.random.default_rng(3).normal(size=(6, 7))
+    step = replayed(compiler, lambda xp, x: (xp.sum(x * x, axis=0), xp.sum(x + x), xp.max(x, axis=1) * 2.0), x)
+    assert step.reason == ""
+
+
+def test_half_precision_is_left_to_cupy(compiler: Compiler) -> None:
+    x = np.random.default_rng(3).normal(size=(6, 4))
+    step = replayed(compiler, lambda xp, x: xp.astype(xp.astype(x, xp.float16) * 2, xp.float64) + 1.0, x)
+    assert step.reason == ""
