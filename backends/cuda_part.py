@@ -74,11 +74,11 @@ def is_computed(call: Call) -> bool:
     if call.kind == "gather":
         x, rows, axis = call.arguments
         return isinstance(x, Value) and isinstance(rows, Value) and axis in (0, -x.ndim) and rows.dtype.kind in "iu"
-    return is_view(call) or (call.kind == "conversion" or _elementwise(call)) and is_known(call)
+    return is_view(call) or (_elementwise(call) and is_known(call))
 
 
 def _elementwise(call: Call) -> bool:
-    return call.kind == "elementwise" or call.function in (np.where, converted)
+    return call.kind in ("elementwise", "conversion") or call.function in (np.where, converted)
 
 
 def _along(call: Call) -> int | None:
@@ -118,7 +118,7 @@ class Parameters:
 
 
 class Part:
-    """maker: the call that computes a value, and sources what it reads, unless a part cannot. `roots` are stored here."""
+    """maker: the call that computes a value, and sources what that reads, where parts can. `roots` are to be stored."""
 
     def __init__(
         self, maker: dict[Value, Call], sources: dict[Value, list[Value]], stored: Any, roots: Sequence[Value]
@@ -129,7 +129,7 @@ class Part:
         """Of a value the number of reductions that follow one another before it."""
         self.order: list[Value] = []
         self.order = list(self._inlined())
-        self._reductions = {each: None for each in self.order if maker[each].kind == "reduction"}
+        self._reductions = dict.fromkeys(each for each in self.order if maker[each].kind == "reduction")
         self.domain, self._axis = self._shape()
         self.blocks = 0
 
@@ -216,7 +216,7 @@ class Part:
         self._index, split = _split("e", self.domain)
         self._deep.update(each for each in self._index if each != "0")
         self._whole = {(self._index, self.domain): "e"} if size > 1 else {}
-        self._stores = {root: (self._index, False) for root in self.roots}
+        self._stores = dict.fromkeys(self.roots, (self._index, False))
         for root in self.roots:
             self._value(root, self._index)  # before anything is written
         stores = [self._store(root, self._index) for root in self.roots]

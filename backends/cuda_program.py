@@ -1,4 +1,4 @@
-"""A recorded function as a straight list of CuPy's calls and of kernels made for it, in memory that is kept for them."""
+"""A recorded function as a straight list of CuPy's calls and of kernels made for it, in memory that is kept."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,7 +21,6 @@ from .on_numpy import NumPyBackend
 from .program import Program, Writer
 from .tape import Call, Recorded, Recording, Untraceable, Value, leaves, mapped
 
-OPTIONS = ("--std=c++17",)
 REDUCTIONS = {
     np.add.reduce: "sum",
     np.multiply.reduce: "prod",
@@ -83,7 +82,7 @@ class CudaCompiled(Compiled):
         self._arena = Arena(lambda nbytes: cupy.empty(nbytes, dtype=cupy.uint8))
 
     def _seen(self, leaf: Any) -> Any:
-        if not isinstance(leaf, self._arrays.kind):
+        if not self._is_array(leaf):
             return leaf
         return np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)  # no number leaves the device
 
@@ -96,7 +95,7 @@ class CudaCompiled(Compiled):
     def _try(self, program: Program, arguments: tuple[Any, ...]) -> None:
         def copied() -> tuple[Any, ...]:
             def copy(leaf: Any) -> Any:
-                return leaf.copy() if isinstance(leaf, self._arrays.kind) else leaf
+                return leaf.copy() if self._is_array(leaf) else leaf
 
             pairs = enumerate(arguments)
             return tuple(mapped(each, copy) if index in self._donate else each for index, each in pairs)
@@ -106,7 +105,7 @@ class CudaCompiled(Compiled):
         before = [leaf for index in self._donate for leaf in leaves(arguments[index])]
         before += [None] * (len(list(leaves(theirs))) - len(before))
         for one, other, old in zip(leaves(mine), leaves(theirs), before, strict=False):
-            if isinstance(other, self._arrays.kind) and not self._agree(one, other, old):
+            if self._is_array(other) and not self._agree(one, other, old):
                 raise Untraceable("kernels made for it gave other numbers than the step as it is written")
 
     def _agree(self, one: Any, other: Any, old: Any) -> bool:
@@ -120,6 +119,9 @@ class CudaCompiled(Compiled):
         rounding = 16 * float(np.finfo(other.dtype).eps) * self._norm(other)
         return error <= (0.5 if other.ndim else 0.02) * change + rounding or not isfinite(change)
 
+    def _is_array(self, leaf: Any) -> bool:
+        return isinstance(leaf, self._arrays.kind)
+
     def _norm(self, x: Any) -> float:
         return float(self._cupy.sqrt(self._cupy.sum(x * x)))
 
@@ -130,7 +132,7 @@ class CudaWriter(Writer):
     def __init__(self, recording: Recording, arena: Arena, arrays: Arrays, cupy: Any, source: str) -> None:
         super().__init__(recording, True, arena, arrays)
         self._cupy, self._space["copyto"] = cupy, cupy.copyto
-        self._module = cupy.RawModule(code=source, options=OPTIONS)
+        self._module = cupy.RawModule(code=source)
         self.source = source
 
     def _seen(self) -> Iterator[str]:
@@ -166,7 +168,7 @@ class CudaWriter(Writer):
         return f"{function}(({kernel.blocks},), ({THREADS},), ({', '.join(given)},))"
 
     def _stored(self, index: int, kernel: Kernel, root: Value) -> str:
-        """The name of the array that a kernel writes a root to: that of a donated one where nobody reads it any more."""
+        """The name of the array that a kernel writes a root to: a donated one where nobody reads that any more."""
         memory = self._plan.of[root]
         for leaf, old in self._paired.items():
             if self._outcome[leaf] is root and memory.owner == "pool" and self._is_free(index, kernel, root, old):
@@ -191,7 +193,7 @@ class CudaWriter(Writer):
         if call.kind == "gather":
             return f"{words[0]}.take({words[1]}, {words[2]}, {target})"
         if call.kind == "reduction":
-            name = REDUCTIONS.get(call.function)  # type: ignore[call-overload]
+            name = REDUCTIONS.get(call.function)
             if name is None:
                 raise Untraceable(f"{call.function} is not known to CuPy")
             x, axis, dtype, _, keepdims = words
@@ -210,7 +212,7 @@ class CudaWriter(Writer):
                 continue
             there_it_lies = whole[place]
             if isinstance(part, Recorded):
-                shaped = "" if part.shape == there_it_lies.shape else ".reshape(-1)"
+                shaped = "" if np.shape(part.example) == there_it_lies.shape else ".reshape(-1)"
                 yield f"copyto({self._word(there_it_lies)}, {self._word(part)}{shaped})"
             elif self._plan.of[call.results[0]].owner == "pool":
                 yield f"copyto({self._word(there_it_lies)}, {self._word(np.reshape(part, there_it_lies.shape))})"

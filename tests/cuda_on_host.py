@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -52,8 +53,10 @@ class OnDevice(np.ndarray):
         inputs = tuple(each.view(np.ndarray) if isinstance(each, OnDevice) else each for each in inputs)
         if out is not None:
             options["out"] = tuple(None if each is None else each.view(np.ndarray) for each in out)
-        return np.asarray(getattr(ufunc, method)(*inputs, **options)).view(OnDevice) if out is None else (
-            getattr(ufunc, method)(*inputs, **options) is None or out[0]
+        return (
+            np.asarray(getattr(ufunc, method)(*inputs, **options)).view(OnDevice)
+            if out is None
+            else (getattr(ufunc, method)(*inputs, **options) is None or out[0])
         )
 
     def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
@@ -138,22 +141,22 @@ class Compiler:
             given = [*map(passed, arguments)]
             kernel = library[start + name]
 
-            def one(thread: int) -> None:
-                library.choose(block_number, grid[0], thread)
+            def one(number: int, thread: int) -> None:
+                library.choose(number, grid[0], thread)
                 kernel(*given)
 
-            for block_number in range(grid[0]):
+            for number in range(grid[0]):
                 if self._threads == 1:
-                    one(0)
+                    one(number, 0)
                 else:
-                    list(self._pool.map(one, range(self._threads)))
+                    list(self._pool.map(partial(one, number), range(self._threads)))
 
         return launch
 
     def cupy(self) -> Any:
         """The module `cupy`."""
 
-        def module(code: str, options: tuple[str, ...]) -> Any:
+        def module(code: str) -> Any:
             return SimpleNamespace(get_function=lambda name: self.function(code, name))
 
         own = {

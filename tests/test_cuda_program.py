@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ FULL_BATCH = {name for name, each in OPTIMIZERS.items() if each.full_batch}
 
 
 def of_layer(case: Case) -> Callable[[Any], train.Trainer]:
-    width = case.layer.output_features(case.features if isinstance(case.features, tuple) else case.features)
+    width = case.layer.output_features(case.features)
 
     def trained(backend: Any) -> train.Trainer:
         x = np.concatenate([case.inputs(), case.inputs(2)])
@@ -62,7 +63,7 @@ def fit(
 
 def mlp(*sizes: int) -> nn.Layer:
     layers: list[nn.Layer] = []
-    for one, other in zip(sizes, sizes[1:], strict=False):
+    for one, other in pairwise(sizes):
         layers += [nn.Linear(one, other), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
@@ -227,7 +228,7 @@ def sealed(backend: CuPyOnHost) -> Iterator[None]:
 
 
 def test_a_step_takes_few_launches_no_memory_and_no_number(compiler: Compiler) -> None:
-    """Kernels: the rows, three layers with the loss and its gradient, two back with what is left, Adam's. 8 products."""
+    """Kernels: the rows, three layers with the loss and its gradient, two layers back, Adam's; and eight products."""
     kernels, calls = steps(compiler)
     assert kernels[1:] == [7] * 3 and calls[1:] == [8] * 3
     kernels, calls = steps(compiler, compile=False)
@@ -245,7 +246,7 @@ def test_a_kernel_that_is_wrong_is_not_used(compiler: Compiler, monkeypatch: pyt
 def test_nor_one_that_does_not_compile(monkeypatch: pytest.MonkeyPatch, compiler: Compiler) -> None:
     backend = CuPyOnHost(compiler)
 
-    def broken(code: str, options: tuple[str, ...]) -> Any:
+    def broken(code: str) -> Any:
         raise RuntimeError("no NVRTC")
 
     monkeypatch.setattr(backend._cupy, "RawModule", broken)
