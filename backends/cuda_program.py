@@ -217,7 +217,7 @@ class CudaWriter(Writer):
             elif self._plan.of[call.results[0]].owner == "pool":
                 yield f"copyto({self._word(there_it_lies)}, {self._word(np.reshape(part, there_it_lies.shape))})"
             else:  # the same in every call, and nobody else writes there
-                there_it_lies[...] = self._cupy.asarray(np.reshape(part, there_it_lies.shape))
+                self._cupy.copyto(there_it_lies, self._cupy.asarray(np.reshape(part, there_it_lies.shape)))
 
     def _word(self, thing: Any) -> str:
         if isinstance(thing, np.ndarray) and not isinstance(thing, self._arrays.kind):

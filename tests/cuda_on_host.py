@@ -191,6 +191,8 @@ def named(source: str, start: str) -> str:
 
 
 def passed(argument: Any) -> Any:
+    if hasattr(type(argument), "__cuda_array_interface__"):  # of CuPy; the property itself asks for a stream
+        return ctypes.c_void_p(argument.data.ptr)
     if isinstance(argument, np.ndarray):
         assert isinstance(argument, OnDevice)
         return ctypes.c_void_p(argument.ctypes.data)

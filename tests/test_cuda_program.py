@@ -1,5 +1,6 @@
 """Whole steps for CuPy: kernels made from what was recorded, run on the host, do what the step does on NumPy."""
 
+import ctypes
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -15,18 +16,20 @@ from cuda_on_host import COUNTS, Compiler, CuPyOnHost, OnDevice, on_device, toge
 from helpers import assert_close
 from test_cuda_kernel import has_compiler, nvrtc  # noqa: F401 (a fixture)
 
-from mlp_xp import nn, optim, train
+from mlp_xp import backends, nn, optim, train
 from mlp_xp.backends import cuda_part, cuda_words
-from mlp_xp.backends.cuda_program import CudaCompiled
+from mlp_xp.backends.cuda_program import CudaCompiled, Recorder
 from mlp_xp.backends.lean import lean
 from mlp_xp.backends.tape import leaves, mapped
+from mlp_xp.train.step import Data, State, Totals, training_step
 
 pytestmark = pytest.mark.usefixtures("recorded_at_once")
 
 TRAINED = {name: case for name, case in LAYERS.items() if case.layer.differentiable}
 RNG = np.random.default_rng(0)
 X, LABELS = RNG.normal(size=(16, 4)), np.arange(16) % 3
-FULL_BATCH = {name for name, each in OPTIMIZERS.items() if each.full_batch}
+UPDATES = ("SGD, every option", "Adagrad", "Adam", "LAMB", "Rprop", "ASGD", "EMA", "SWA", "Lookahead")
+"""Of which some are one kernel, some two, and some are not elementwise."""
 
 
 def of_layer(case: Case) -> Callable[[Any], train.Trainer]:
@@ -87,7 +90,7 @@ def with_optimizer(optimizer: optim.Optimizer) -> Any:
 DEEP = nn.Sequential(*[layer for _ in range(30) for layer in (nn.Linear(4, 4), nn.SiLU())])
 RUNS: dict[str, Callable[[Any], train.Trainer]] = {
     **{name: of_layer(case) for name, case in TRAINED.items()},
-    **{f"with {name}": with_optimizer(each) for name, each in OPTIMIZERS.items() if name not in FULL_BATCH},
+    **{f"with {name}": with_optimizer(OPTIMIZERS[name]) for name in UPDATES},
     "2-8-2": of_mlp(4, 2, 8, 2),
     "30-32-16-2": of_mlp(32, 30, 32, 16, 2, rest=3),
     "784-128-64-10": of_mlp(32, 784, 128, 64, 10),
@@ -233,6 +236,56 @@ def test_a_step_takes_few_launches_no_memory_and_no_number(compiler: Compiler) -
     assert kernels[1:] == [7] * 3 and calls[1:] == [8] * 3
     kernels, calls = steps(compiler, compile=False)
     assert kernels[1:] == [1] * 3 and calls[1] > 40
+
+
+def cupy_on_host_memory(compiler: Compiler) -> Any:
+    """CuPy with arrays of its own, which lie in the host's memory; what would run on a GPU is NumPy's."""
+    cupy = pytest.importorskip("cupy", exc_type=ImportError)
+
+    def seen(x: Any) -> np.ndarray:
+        span = x.itemsize + sum((length - 1) * stride for length, stride in zip(x.shape, x.strides, strict=True))
+        memory = (ctypes.c_char * span).from_address(x.data.ptr)
+        return np.ndarray(x.shape, x.dtype, memory, strides=x.strides)
+
+    def given(x: Any) -> Any:
+        kept = np.array(x, order="C", ndmin=1)
+        memory = cupy.cuda.UnownedMemory(kept.ctypes.data, kept.nbytes, kept, 0)
+        return cupy.ndarray(np.shape(x), kept.dtype, cupy.cuda.MemoryPointer(memory, 0))
+
+    own = compiler.cupy()
+    own.seen, own.given = seen, given
+    own.ndarray, own.asarray, own.empty = cupy.ndarray, given, lambda size, dtype: given(np.full(size, 0xCB, dtype))
+    own.dot = lambda a, b, out: np.dot(seen(a), seen(b), out=seen(out))
+    own.copyto = lambda to, x: np.copyto(seen(to), seen(x))
+    return own
+
+
+def test_arrays_of_cupy_are_cut_and_bound_as_those_of_numpy_are(compiler: Compiler, monkeypatch: Any) -> None:
+    """The arrays are CuPy's; a kernel and a product are told apart from NumPy's by nothing but who runs them."""
+    cupy = cupy_on_host_memory(compiler)
+    model, rule = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm(5), nn.ReLU(), nn.Linear(5, 3)), optim.SGD(0.05, 0.9)
+    trainer = train.Trainer(model, nn.SoftmaxCrossEntropy(), rule, backend="numpy")
+    monkeypatch.setattr(CudaCompiled, "_try", lambda *_: None)  # the step as it is written needs a GPU
+
+    def make(backend: Any) -> Any:
+        plain = backends.base.Uncompiled(backend)
+        return training_step(plain, model, trainer.layout, nn.SoftmaxCrossEntropy(), rule, (), "float32")
+
+    def run(step: Any, array: Any) -> list[Any]:
+        x, y = X.astype(np.float32), LABELS.astype(np.int32)
+        data = Data(array(x), array(y), None, array(np.arange(16, dtype=np.int32).reshape(4, 4)))
+        sizes = trainer.layout.size, trainer.layout.buffers.size
+        flat, buffers = (np.linspace(-1, 1, size, dtype=np.float32) ** 2 for size in sizes)
+        slots, totals = (np.zeros_like(flat),), Totals(np.zeros((), "f"), np.zeros((), "f"))
+        state = mapped(State(flat, slots, buffers, totals), lambda leaf: None if leaf is None else array(leaf.copy()))
+        for index in range(4):
+            state = step(state, data, index, trainer._settings(False))
+        return [leaf for leaf in leaves(state) if leaf is not None]
+
+    step = CudaCompiled(cupy, make(Recorder(cupy, np.dtype)), (0,), lambda *_: pytest.fail(step.reason), "")
+    for one, other in zip(run(step, cupy.given), run(make(backends.select("numpy")), np.array), strict=True):
+        assert isinstance(one, cupy.ndarray)
+        assert_close(cupy.seen(one), other, 64)
 
 
 def test_a_kernel_that_is_wrong_is_not_used(compiler: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
