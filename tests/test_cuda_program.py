@@ -20,6 +20,7 @@ from mlp_xp import backends, nn, optim, train
 from mlp_xp.backends import cuda_part, cuda_words
 from mlp_xp.backends.cuda_program import CudaCompiled, Recorder
 from mlp_xp.backends.lean import lean
+from mlp_xp.backends.program import Program
 from mlp_xp.backends.tape import leaves, mapped
 from mlp_xp.train.step import Data, State, Totals, training_step
 
@@ -76,7 +77,7 @@ def of_mlp(batch: int, *sizes: int, rest: int = 0, dtype: str = "float32", optim
         rows = 2 * batch + rest  # the last batch is another program
         x = np.random.default_rng(1).normal(size=(rows, sizes[0]))
         y = np.arange(rows) % sizes[-1]
-        given = {"optimizer": optimizer or optim.Adam(0.01), "dtype": dtype, "batch_size": batch, "epochs": 2}
+        given = {"optimizer": optimizer, "dtype": dtype, "batch_size": batch, "epochs": 2}
         return fit(backend, mlp(*sizes), x, y, **given, **more)
 
     return trained
@@ -132,14 +133,25 @@ def compiler(tmp_path_factory: pytest.TempPathFactory) -> Compiler:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_goes_the_way_it_goes_on_numpy(compiler: Compiler, name: str) -> None:
-    found, expected = RUNS[name](CuPyOnHost(compiler)), RUNS[name]("numpy")
+    assert_agrees(CuPyOnHost(compiler), name)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", RUNS)
+def test_so_it_does_on_a_gpu(get_backend: Any, name: str) -> None:
+    assert_agrees(get_backend("cupy"), name)
+
+
+def assert_agrees(backend: Any, name: str) -> None:
+    found, expected = RUNS[name](backend), RUNS[name]("numpy")
     step = found._training_step
     assert isinstance(step, CudaCompiled) and step.reason == ""
+    assert all(isinstance(program, Program) for program in step._found.values())
     mine, theirs = found.state, expected.state
     pairs = [(mine.flat, theirs.flat), *zip(mine.slots, theirs.slots, strict=True)]
     for one, other in pairs if theirs.buffers is None else [*pairs, (mine.buffers, theirs.buffers)]:
-        assert isinstance(one, OnDevice)
-        assert_close(np.asarray(one), other, 2**12, found.dtype)
+        assert backend.owns(one)
+        assert_close(backend.to_host(one), other, 2**12, found.dtype)
     for metric in expected.history.records[0]:
         if metric != "seconds":
             assert_close(found.history[metric], expected.history[metric], 2**12, found.dtype)
