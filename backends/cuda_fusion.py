@@ -30,15 +30,14 @@ class Kernel:
     parameters: Parameters = field(default_factory=Parameters)
     blocks: int = 0
     name: str = ""
-    source: str = ""
 
     @property
     def roots(self) -> tuple[Value, ...]:
         return tuple(root for part in self.parts for root in part.roots)
 
-    def write(self, name: str) -> None:
-        """Set the source, and what it is to be called with."""
-        self.name, self.blocks, self.parameters = name, 0, Parameters()
+    def write(self, names: dict[str, str]) -> None:
+        """Set its name, that of the kernel among these which has the same source, and what it is to be called with."""
+        self.blocks, self.parameters = 0, Parameters()
         body = ["__shared__ double room[THREADS];", "const int t = threadIdx.x;", "int block = blockIdx.x;"]
         for part in self.parts:
             lines = part.lines(self.parameters)
@@ -46,15 +45,16 @@ class Kernel:
             head = [f"const int blocks = {part.blocks};", *lines[:1]]
             body += [f"if (block < {part.blocks}) {{", *head, *lines[1:], "return;", "}", f"block -= {part.blocks};"]
         inside = "\n    ".join(body[:-1])
-        types = ", ".join(self.parameters.types.values())
-        launch = f"__launch_bounds__({THREADS})"
-        self.source = f'extern "C" __global__ void {launch} {name}({types}) {{\n    {inside}\n}}\n'
+        source = f"({', '.join(self.parameters.types.values())}) {{\n    {inside}\n}}\n"
+        self.name = names.setdefault(source, f"kernel_{len(names)}")
 
 
 def regrouped(recording: Recording) -> tuple[Recording, str]:
     """The recording with calls of the kind "kernel", whose function is a Kernel, and the source of all of those."""
     found = Fusion(recording)
-    return replace(recording, calls=tuple(found.calls())), PRELUDE + "".join(each.source for each in found.kernels)
+    start = f'extern "C" __global__ void __launch_bounds__({THREADS})'
+    kernels = [f"{start} {name}{source}" for source, name in found.names.items()]
+    return replace(recording, calls=tuple(found.calls())), PRELUDE + "".join(kernels)
 
 
 def by_lines(call: Call) -> Iterator[Call]:
@@ -88,6 +88,7 @@ class Fusion:
         self._sources = {
             value: [each for each in call.sources if isinstance(each, Value)] for value, call in self._maker.items()
         }
+        self._donated = {each.value for each in recording.inputs if each.donated}
         self._position = {each.value: -1 for each in recording.inputs if isinstance(each.value, Value)}
         """Of what is stored the number of the step that does so."""
         self._steps: list[Kernel | Call] = [call for call in recording.calls if call.kind == "number"]
@@ -100,19 +101,33 @@ class Fusion:
                 self._do(number, call)
         for each in recorded_in(recording.outcome):
             self._need(each)
-        self.kernels = [step for step in self._steps if isinstance(step, Kernel)]
-        for number, kernel in enumerate(self.kernels):
-            kernel.write(f"kernel_{number}")
+        self.names: dict[str, str] = {}
+        """Of kernels, by their sources."""
+        for step in self._steps:
+            if isinstance(step, Kernel):
+                step.write(self.names)
 
     def calls(self) -> Iterator[Call]:
+        cut: set[Value] = set()
         for step in self._steps:
             if isinstance(step, Call):
-                yield step
+                if step.results[0] not in cut:
+                    yield step
+                    cut.add(step.results[0])
             else:
+                for each in step.parameters.things.values():
+                    yield from self._cuts(each, cut)
                 results, things = step.roots, step.parameters.things.values()
                 own = set(results)
                 given = [each for each in things if isinstance(each, Recorded) and each not in own]
                 yield Call("kernel", step, tuple(given), results)  # type: ignore[arg-type]
+
+    def _cuts(self, value: Any, cut: set[Value]) -> Iterator[Call]:
+        """The calls that cut a view, unless there were any."""
+        if isinstance(value, Value) and value not in self._position and value not in cut:
+            cut.add(value)
+            yield from self._cuts(self._maker[value].arguments[0], cut)
+            yield self._maker[value]
 
     def _do(self, number: int, call: Call) -> None:
         """A call that no kernel can do."""
@@ -236,6 +251,6 @@ class Fusion:
             self._where.setdefault(each, (kernel, number))
 
     def _part(self, roots: list[Value]) -> Part:
-        part = Part(self._maker, self._sources, self._position, roots)
+        part = Part(self._maker, self._sources, self._donated, self._position, roots)
         part.lines(Parameters())
         return part

@@ -121,10 +121,15 @@ class Part:
     """maker: the call that computes a value, and sources what that reads, where parts can. `roots` are to be stored."""
 
     def __init__(
-        self, maker: dict[Value, Call], sources: dict[Value, list[Value]], stored: Any, roots: Sequence[Value]
+        self,
+        maker: dict[Value, Call],
+        sources: dict[Value, list[Value]],
+        donated: set[Value],
+        stored: Any,
+        roots: Sequence[Value],
     ) -> None:
         self.roots, self.own = tuple(roots), set(roots)
-        self._maker, self._sources, self._stored = maker, sources, stored
+        self._maker, self._sources, self._donated, self._stored = maker, sources, donated, stored
         self._level: dict[Value, int] = {}
         """Of a value the number of reductions that follow one another before it."""
         self.order: list[Value] = []
@@ -330,9 +335,23 @@ class Part:
         key = id(value), index
         found = self._known_line.get(key) or self._known_inner.get(key)
         if found is None:
-            found = self._load(value, index) if self.is_loaded(value) else self._computed(value, index)
+            loaded = self.is_loaded(value) or self._is_cut(value)
+            found = self._load(value, index) if loaded else self._computed(value, index)
             (self._known_inner if self._is_deep(index) else self._known_line)[key] = found
         return found
+
+    def _is_cut(self, value: Value) -> bool:
+        """Is it a part of a donated array, that is cut once? Then layers of one shape have kernels in common."""
+        base = value
+        while not self.is_loaded(base):
+            call = self._maker[base]
+            if not is_view(call) or call.kind != "view" or len(list(call.sources)) != 1:
+                return False
+            (base,) = self._sources[base]
+        if base not in self._donated or not value.example.flags.c_contiguous:
+            return False
+        self._loads.setdefault(base, set()).add((("a part",), False))  # so it cannot be written over here
+        return True
 
     def _load(self, value: Any, index: Index) -> str:
         if isinstance(value, Value):
