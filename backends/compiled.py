@@ -8,7 +8,7 @@ import numpy as np
 from .arrays import NUMPY, Arrays
 from .memory import Arena
 from .program import MISS, Program, compiled
-from .tape import Untraceable, leaves, mapped, record
+from .tape import Recording, Untraceable, leaves, mapped, record
 
 EAGER_CALLS = 4
 """Calls of one signature before it is recorded: a recording costs about as much as ten of them."""
@@ -62,7 +62,7 @@ class Compiled:
                 self._remember(key, found + 1)
                 return self._plain(*arguments)
             try:
-                found = self._compiled(seen)
+                found = self._compiled(seen, arguments)
             except Exception as reason:  # whatever a stand-in is not fit for, or the error of the function itself
                 self.reason = str(reason) if isinstance(reason, Untraceable) else f"{type(reason).__name__}: {reason}"
                 self._found.clear()
@@ -79,10 +79,13 @@ class Compiled:
         donated = [leaf for index in self._donate for leaf in leaves(arguments[index])]
         return sum(leaf.nbytes for leaf in donated if isinstance(leaf, np.ndarray)) > LARGE
 
-    def _compiled(self, arguments: tuple[Any, ...]) -> Program:
-        recording, again = (record(self._function, arguments, self._donate) for _ in range(2))
+    def _compiled(self, seen: tuple[Any, ...], arguments: tuple[Any, ...]) -> Program:
+        recording, again = (record(self._function, seen, self._donate) for _ in range(2))
         if not recording.same(again):
             raise Untraceable("it does not do the same in every call: a layer or loss must be a pure function")
+        return self._written(recording, arguments)
+
+    def _written(self, recording: Recording, arguments: tuple[Any, ...]) -> Program:
         return compiled(recording, arena=self._arena, arrays=self._arrays)
 
     def _remember(self, key: Any, value: int | Program) -> None:

@@ -1,6 +1,6 @@
 """What the results of a recorded function lie in, and for how long."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from .tape import Array, Call, Recorded, Recording, Untraceable, Value, recorded
 
 ALIGNMENT = 64
 """Bytes: a line of the cache, and the widest vector register."""
-WRITES = ("elementwise", "product", "reduction", "conversion", "gather", "join")
+WRITES = ("elementwise", "product", "reduction", "conversion", "gather", "join", "kernel")
 """The kinds of calls that can be told where to write."""
 
 
@@ -32,7 +32,9 @@ class Memory:
 class Arena:
     """What the programs of one function lie in: only one of them runs at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, make: Callable[[int], Array] | None = None) -> None:
+        """make: gives so many bytes of new memory; NumPy's where it is None."""
+        self.make = make or aligned
         self.pool: list[Array] = []
         self.kept: dict[Any, Array] = {}
 
@@ -56,9 +58,9 @@ class Plan:
             if isinstance(each.value, Value):
                 found[each.value] = Memory(each.value.example.nbytes, "given")
         for call in self._calls:
-            for result, first in zip(call.results, call.arguments, strict=False):
+            for number, result in enumerate(call.results):
                 if call.kind in ("view", "overwrite"):
-                    found[result] = found[first]
+                    found[result] = found[call.arguments[number]]
                 elif call.kind != "number":
                     found[result] = Memory(result.example.nbytes, "pool" if call.kind in WRITES else "given")
         return found
@@ -116,7 +118,7 @@ class Plan:
                     for number, (whole, parts) in enumerate(self.parts.items())
                     if self.of[whole] is memory
                 )
-                memory.buffer = self._arena.kept.setdefault(key, aligned(memory.nbytes))
+                memory.buffer = self._arena.kept.setdefault(key, self._arena.make(memory.nbytes))
             else:
                 memory.buffer = self._free(memory.nbytes)
                 self._in_use.append(memory)
@@ -129,7 +131,7 @@ class Plan:
     def _free(self, nbytes: int) -> Array:
         fitting = [each for each in self._pool if nbytes <= each.nbytes <= 2 * nbytes]
         if not fitting:
-            fitting = [aligned(nbytes)]
+            fitting = [self._arena.make(nbytes)]
             self._arena.pool += fitting
         found = min(fitting, key=lambda each: each.nbytes)
         self._pool = [each for each in self._pool if each is not found]

@@ -9,6 +9,7 @@ import numpy as np
 
 from .base import NO_TF32, Array, Backend, BackendError, Status, load
 from .cuda_kernel import launcher
+from .cuda_program import CudaCompiled, Recorder
 from .elementwise import CUDA
 from .fused import FusedLoop
 from .staging import Staging
@@ -185,6 +186,22 @@ class CuPyBackend(Backend):
             return rule(xp, p, g, slots, coefficients, vectors)
 
         return update
+
+    def build(
+        self,
+        make: Callable[[Backend], Callable[..., Any]],
+        donate: tuple[int, ...] = (),
+        bounds: Sequence[int] = (),
+    ) -> Callable[..., Any]:
+        """Recorded for NumPy, from shapes alone, and replayed with CuPy's products and kernels made for the rest."""
+        plain = make(self)
+        if not donate:
+            return self.compile(plain)
+        try:
+            recorded, reason = make(Recorder(self._cupy, self.half)), ""
+        except Exception as error:  # NumPy has no such dtype
+            recorded, reason = plain, f"it cannot be recorded: {error}"
+        return CudaCompiled(self._cupy, recorded, donate, plain, reason)
 
     def synchronize(self) -> None:
         with self.scope():

@@ -61,7 +61,7 @@ class Program:
                 leaf = np.asarray(leaf)
             if argument.bound:
                 seen = self.kind.view(leaf)
-                if not (seen.flags.c_contiguous and seen.flags.writeable):
+                if not (seen.flags.c_contiguous and getattr(seen.flags, "writeable", True)):
                     seen = seen.copy()
                     leaf = self.kind.back(seen)
                 self.space[argument.name], self.space[f"bound_{argument.name}"] = seen, leaf
@@ -304,6 +304,8 @@ class Writer:
             return self._names[thing]
         if type(thing) is tuple:
             return f"({', '.join(map(self._word, thing))},)" if thing else "()"
+        if type(thing) is list:
+            return f"[{', '.join(map(self._word, thing))}]"
         if thing is Ellipsis:
             return "..."
         if thing is None or (type(thing) in (int, float, bool) and isfinite(thing)):

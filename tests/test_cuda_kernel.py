@@ -47,8 +47,13 @@ def lacking(what: str) -> None:
     pytest.skip(what)
 
 
+def has_compiler() -> None:
+    if shutil.which("g++") is None:
+        lacking("there is no C++ compiler (g++)")
+
+
 @pytest.fixture(scope="session")
-def nvrtc() -> Callable[[str], bytes]:
+def nvrtc() -> Callable[..., bytes]:
     """Compile CUDA's C++ for a GPU of the year 2022, and give what the assembler is to get."""
     try:
         from cupy_backends.cuda.libs import nvrtc as library
@@ -57,10 +62,10 @@ def nvrtc() -> Callable[[str], bytes]:
     except Exception as reason:
         lacking(f"NVRTC is not usable: {reason}")
 
-    def compiled(source: str) -> bytes:
+    def compiled(source: str, *options: str) -> bytes:
         program = library.createProgram(source, f"{NAME}.cu", (), ())
         try:
-            library.compileProgram(program, ("--gpu-architecture=compute_90", "--std=c++17"))
+            library.compileProgram(program, ("--gpu-architecture=compute_90", "--std=c++17", *options))
         except Exception:
             pytest.fail(f"{library.getProgramLog(program)}\n{source}")
         return library.getPTX(program)
@@ -71,8 +76,7 @@ def nvrtc() -> Callable[[str], bytes]:
 @pytest.fixture
 def on_host(tmp_path: Path) -> Callable[[str, str], Any]:
     """Makes a kernel of CUDA's C++ that runs on the host, over NumPy arrays."""
-    if shutil.which("g++") is None:
-        lacking("there is no C++ compiler (g++)")
+    has_compiler()
 
     def make(source: str, name: str) -> Any:
         code, library = (

@@ -162,6 +162,10 @@ def test_joined_parts_are_computed_where_they_lie() -> None:
     assert isinstance(program, Program) and "copyto" not in program.source
 
 
+def test_arrays_in_a_list_are_recorded() -> None:
+    assert replay(lambda x: XP.stack([x, x * 2.0]), (np.ones(3),), (np.zeros(3),)).reason == ""
+
+
 def test_arrays_put_in_place_of_the_state_are_taken() -> None:
     rng = np.random.default_rng(0)
 
