@@ -12,7 +12,7 @@ import numpy as np
 from .elementwise import Loop
 from .fused import Launch
 
-THREADED = 1 << 25
+THREADED = 5 << 20
 """From so many bytes of arrays on, two threads are faster than one: memory is what both wait for."""
 LINE = 64
 """A multiple of the elements that two threads would share a line of the cache with."""

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any, Protocol
 
 from contestants import Entrant
 
 Turns = Generator[str, None, None]
+PAUSE = 0.05
+"""Seconds before a turn: the threads of the library that was on before wait busily for that long, on the same cores."""
 
 
 class Measure(Protocol):
@@ -65,6 +67,7 @@ class Result:
         for number in range(rounds + 1):
             for name, turn in turns.items():
                 yield name
+                sleep(PAUSE)
                 begin = perf_counter()
                 turn()
                 seconds = perf_counter() - begin
