@@ -1,7 +1,7 @@
 """What the arrays of a program are to its caller, and how NumPy sees the same memory."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,8 @@ class Arrays:
     """NumPy's view of an array."""
     back: Callable[[np.ndarray], Any] = itself
     """The array with the memory that NumPy sees."""
-    matmul: Callable[..., Any] | None = None
-    """matmul(a, b, out=c) of the library's arrays, for products that are worth it; NumPy's where it is None."""
+    calls: Mapping[Any, Callable[..., Any]] = field(default_factory=dict)
+    """What the library has in several threads in place of a function of NumPy's, for arrays that are worth it."""
 
     @property
     def foreign(self) -> bool:

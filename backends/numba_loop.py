@@ -12,8 +12,6 @@ import numpy as np
 from .elementwise import Loop
 from .fused import Launch
 
-THREADED = 5 << 20
-"""From so many bytes of arrays on, two threads are faster than one: memory is what both wait for."""
 LINE = 64
 """A multiple of the elements that two threads would share a line of the cache with."""
 
@@ -41,8 +39,11 @@ def compiled(text: str) -> Any:
     return numba.njit(space["loop"], error_model="numpy", nogil=True)
 
 
-def launcher(loop: Loop) -> Launch | None:
-    """None, with a warning, where numba is installed and cannot be imported: it may not know this NumPy yet."""
+def launcher(loop: Loop, threaded: int) -> Launch | None:
+    """threaded: bytes of arrays, from which on threads share them.
+
+    None, with a warning, where numba is installed and cannot be imported: it may not know this NumPy yet.
+    """
     try:
         function = compiled(source(loop))
     except ImportError as reason:
@@ -52,7 +53,7 @@ def launcher(loop: Loop) -> Launch | None:
     def launch(arrays: list[Any], numbers: tuple[float, ...]) -> None:
         flat = [each.reshape(-1) for each in arrays]
         size = flat[0].size
-        if len(flat) * flat[0].nbytes < THREADED:
+        if len(flat) * flat[0].nbytes < threaded:
             function(size, *flat, *numbers)
         else:
             in_threads(lambda start, stop: function(stop - start, *(each[start:stop] for each in flat), *numbers), size)

@@ -11,6 +11,7 @@ from .base import NO_TF32, Array, Backend, BackendError, Status, load
 from .compiled import Compiled
 from .on_numpy import NumPyBackend
 from .scope import Scope, computing
+from .tape import take
 
 INSTALL = "pip install torch"
 SHARED = ("float64", "float32", "int64", "int32", "int16", "int8", "uint8", "bool")
@@ -91,13 +92,13 @@ class TorchBackend(Backend):
         donate: tuple[int, ...] = (),
         bounds: Sequence[int] = (),
     ) -> Callable[..., Any]:
-        """On the CPU: recorded for NumPy, and replayed in the tensors' memory with PyTorch's matrix products."""
+        """On the CPU: recorded for NumPy, and replayed in the tensors' memory, in PyTorch's threads where large."""
         if self.device.type != "cpu" or not donate:
             return super().build(make, donate)
         torch, plain = self._torch, make(self)
-        tensors = Arrays(torch.Tensor, torch.Tensor.numpy, torch.from_numpy, torch.matmul)
+        tensors = Arrays(torch.Tensor, torch.Tensor.numpy, torch.from_numpy, in_threads(torch))
         try:
-            return Compiled(make(NumPyBackend()), donate, tensors, plain)
+            return Compiled(make(Recorder()), donate, tensors, plain)
         except BackendError as reason:  # NumPy has no such dtype
             return Compiled(plain, donate, tensors, reason=str(reason))
 
@@ -135,6 +136,37 @@ class TorchBackend(Backend):
             self._torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":
             self._torch.mps.synchronize()
+
+
+class Recorder(NumPyBackend):
+    """NumPy to record a step with that PyTorch takes part in, whose threads wait busily for its next call."""
+
+    threaded = 32 << 20
+
+
+def in_threads(torch: Any) -> dict[Any, Callable[..., Any]]:
+    """What PyTorch has for functions of NumPy, see `Arrays.calls`."""
+
+    def maximum(x: Array, y: Any, out: Array) -> None:
+        torch.maximum(x, y, out=out) if isinstance(y, torch.Tensor) else torch.clamp(x, min=y, out=out)
+
+    def minimum(x: Array, y: Any, out: Array) -> None:
+        torch.minimum(x, y, out=out) if isinstance(y, torch.Tensor) else torch.clamp(x, max=y, out=out)
+
+    return {
+        np.matmul: torch.matmul,
+        np.add: torch.add,
+        np.subtract: torch.sub,
+        np.multiply: torch.mul,
+        np.true_divide: torch.div,
+        np.maximum: maximum,
+        np.minimum: minimum,
+        np.exp: torch.exp,
+        np.tanh: torch.tanh,
+        np.ndarray.astype: lambda x, out: out.copy_(x),
+        np.add.reduce: torch.sum,
+        take: torch.index_select,
+    }
 
 
 def _shareable(array: np.ndarray, dtype: str | None) -> bool:

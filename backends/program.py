@@ -21,6 +21,8 @@ MISS: Any = object()
 LARGE, SMALL = 1 << 24, 1 << 16
 """Multiplications. Where the largest product has so many, products are those of the library that the arrays come from,
 all but small ones, which NumPy starts faster, and in one thread: two libraries' threads would wait for one another."""
+MANY = 1 << 15
+"""Elements, from which on other calls are that library's too: PyTorch shares no fewer out among threads."""
 
 SLOW_WITH_A_NUMBER = (np.maximum, np.minimum)
 """NumPy compares two arrays four times as fast as an array and a number."""
@@ -105,7 +107,7 @@ class Writer:
         self._fixed = {each.value for each in recording.inputs if bound and each.donated}
         """What has the same place in every call."""
         self._views: list[tuple[str, Callable[..., Any], str, tuple[Any, ...]]] = []
-        self._lends = arrays.matmul is not None and any(multiplications(call) >= LARGE for call in self._calls)
+        self._lends = np.matmul in arrays.calls and any(multiplications(call) >= LARGE for call in self._calls)
 
     def program(self) -> Program:
         lines = list(self._seen())
@@ -237,6 +239,8 @@ class Writer:
             yield self._writing(call, words, self._target(index, call))
 
     def _writing(self, call: Call, words: list[str], target: str) -> str:
+        if self._lends and (lent := self._lent_call(call)):
+            return lent
         if call.kind == "conversion":
             return f"copyto({target}, {words[0]}, 'unsafe')"
         if call.kind == "gather":  # with the mode "raise" NumPy would write to a copy first
@@ -246,10 +250,6 @@ class Writer:
             words, target = self._in_rows(call, limits[0], words, target)  # the other operand is an array
         if call.kind == "reduction":
             words[3] = target
-        elif self._lends and multiplications(call) >= SMALL:
-            function = self._word(self._arrays.matmul)
-            *words, target = map(self._lent, (*call.arguments, call.results[0]))
-            words.append(f"out={target}")
         else:
             words.append(f"out={target}")
         return f"{function}({', '.join(words)})"
@@ -278,8 +278,33 @@ class Writer:
             self._views.append((view, function, name, others))
         return view
 
+    def _lent_call(self, call: Call) -> str:
+        """The call as one of the library that the arrays come from; empty where NumPy does it."""
+        (result,), x, *others = call.results, *call.arguments
+        if call.function not in self._arrays.calls or not (
+            isinstance(x, Value) and is_floating(x) and is_floating(result)
+        ):
+            return ""
+        if multiplications(call) < SMALL if call.kind == "product" else max(result.size, x.size) < MANY:
+            return ""
+        if call.kind == "gather":
+            indices, axis = others
+            others = [axis, indices]
+        elif call.kind == "reduction":
+            axis, dtype, _, keepdims = others
+            if type(axis) is not int or dtype is not None:
+                return ""
+            others = [axis, keepdims]
+        elif call.kind == "conversion":
+            others = []
+        elif not all(type(each) in (int, float) or is_floating(each) for each in others):
+            return ""
+        function, *words = self._word(self._arrays.calls[call.function]), self._lent(x)
+        words += [self._lent(each) if isinstance(each, Value | np.ndarray) else self._word(each) for each in others]
+        return f"{function}({', '.join(words)}, out={self._lent(result)})"
+
     def _lent(self, thing: Any) -> str:
-        """What stands for an operand of a product in the library that the arrays come from."""
+        """What stands for an array in the library that the arrays come from."""
         name, back = self._word(thing), self._arrays.back
         if not isinstance(thing, Recorded) or thing not in self._fixed:
             return f"{self._word(back)}({name})"
@@ -341,3 +366,8 @@ def multiplications(call: Call) -> int:
         return 0
     a, b = (np.shape(each) for each in example(call.arguments))
     return prod(a) * b[-1] if min(len(a), len(b)) > 1 else 0
+
+
+def is_floating(thing: Any) -> bool:
+    """Is it an array of floating-point numbers?"""
+    return isinstance(thing, Value | np.ndarray) and thing.dtype.kind == "f"

@@ -44,8 +44,12 @@ def assert_same_way(layers: tuple[nn.Layer, ...], x: Any, y: Any, **more: Any) -
     return recorded
 
 
+@pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("case", TRAINED.values(), ids=TRAINED.keys())
-def test_every_layer(case: Case) -> None:
+def test_every_layer(monkeypatch: pytest.MonkeyPatch, case: Case, large: bool) -> None:
+    if large:  # what large arrays are given to is taken for these
+        for limit in ("LARGE", "SMALL", "MANY"):
+            monkeypatch.setattr(program, limit, 1)
     x = np.concatenate([case.inputs(), case.inputs(2)])
     width = case.layer.output_features(x.shape[1] if x.ndim == 2 else x.shape[1:])
     assert_same_way((case.layer, nn.Linear(width, 3)), x, np.arange(len(x)) % 3)
@@ -63,6 +67,15 @@ def test_the_state_stays_where_it_is() -> None:
     fitted(trainer, torch.asarray(X), LABELS)
     for now, then in zip((trainer.state.flat, *trainer.state.slots), (before.flat, *before.slots), strict=True):
         assert type(now) is torch.Tensor and now.data_ptr() == then.data_ptr()
+
+
+def test_what_is_large_is_computed_by_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit in ("LARGE", "SMALL", "MANY"):
+        monkeypatch.setattr(program, limit, 1)
+    (source, *_) = (
+        each.source for each in programs(assert_same_way((nn.Linear(3, 5), nn.ReLU()), X, np.arange(11) % 5))
+    )
+    assert source.count("lent_") > 10 and source.count(".take(") == 1  # of the labels, which are whole numbers
 
 
 def test_large_products_are_pytorchs_own(monkeypatch: pytest.MonkeyPatch) -> None:

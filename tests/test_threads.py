@@ -5,6 +5,7 @@ import pytest
 
 from mlp_xp import nn, optim
 from mlp_xp.backends import blocks, numba_loop, select
+from mlp_xp.backends.on_numpy import NumPyBackend
 
 numba = pytest.importorskip("numba")
 
@@ -26,15 +27,15 @@ def test_every_element_is_taken_once(monkeypatch: pytest.MonkeyPatch, size: int,
 
 
 def test_an_update_in_threads_is_that_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    fuse, adam, xp = select("numpy").fuse, optim.Adam(0.01, weight_decay=0.1), select("numpy").xp
+    adam, xp = optim.Adam(0.01, weight_decay=0.1), select("numpy").xp
     layout = nn.Layout(nn.Linear(200, 300))
     assert layout.size > blocks.BLOCK
     states = []
     for threaded in (0, 1 << 60):
-        monkeypatch.setattr(numba_loop, "THREADED", threaded)
+        monkeypatch.setattr(NumPyBackend, "threaded", threaded)
         rng = np.random.default_rng(0)
         p = rng.normal(size=layout.size).astype(np.float32)
-        slots, update = adam.start(xp, p), adam.build(xp, fuse, layout)
+        slots, update = adam.start(xp, p), adam.build(xp, NumPyBackend().fuse, layout)
         vectors = tuple(None if each is None else layout.spread(xp, each, p) for each in adam.multipliers(layout))
         for step in range(3):
             g = rng.normal(size=layout.size).astype(np.float32)
