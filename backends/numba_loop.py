@@ -1,19 +1,13 @@
 """A loop over elements compiled by numba."""
 
 import warnings
-from collections.abc import Callable
 from functools import cache
-from itertools import pairwise
-from threading import Thread
 from typing import Any
 
 import numpy as np
 
 from .elementwise import Loop
 from .fused import Launch
-
-LINE = 64
-"""A multiple of the elements that two threads would share a line of the cache with."""
 
 
 def source(loop: Loop) -> str:
@@ -39,10 +33,11 @@ def compiled(text: str) -> Any:
     return numba.njit(space["loop"], error_model="numpy", nogil=True)
 
 
-def launcher(loop: Loop, threaded: int) -> Launch | None:
-    """threaded: bytes of arrays, from which on threads share them.
+def launcher(loop: Loop) -> Launch | None:
+    """None, with a warning, where numba is installed and cannot be imported: it may not know this NumPy yet.
 
-    None, with a warning, where numba is installed and cannot be imported: it may not know this NumPy yet.
+    It runs in one thread: those that multiply matrices wait busily for the next product on the other cores, and a
+    second one beside them has made a step slower even for six million parameters.
     """
     try:
         function = compiled(source(loop))
@@ -51,29 +46,6 @@ def launcher(loop: Loop, threaded: int) -> Launch | None:
         return None
 
     def launch(arrays: list[Any], numbers: tuple[float, ...]) -> None:
-        flat = [each.reshape(-1) for each in arrays]
-        size = flat[0].size
-        if len(flat) * flat[0].nbytes < threaded:
-            function(size, *flat, *numbers)
-        else:
-            in_threads(lambda start, stop: function(stop - start, *(each[start:stop] for each in flat), *numbers), size)
+        function(arrays[0].size, *(each.reshape(-1) for each in arrays), *numbers)
 
     return launch
-
-
-def in_threads(work: Callable[[int, int], None], size: int) -> None:
-    """work(start, stop) for parts of `size` elements, one on each core that numba may use (NUMBA_NUM_THREADS).
-
-    The threads are new ones: a pool would not be there any more in a process that was forked off.
-    """
-    import numba
-
-    cores = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-    step = -(-size // cores // LINE) * LINE
-    parts = list(pairwise([*range(0, size, step), size]))
-    threads = [Thread(target=work, args=part) for part in parts[1:]]
-    for thread in threads:
-        thread.start()
-    work(*parts[0])
-    for thread in threads:
-        thread.join()

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -27,8 +26,6 @@ class NumPyBackend(Backend):
     xp = lean
     device = "cpu"
     word = "numpy"
-    threaded = 5 << 20
-    """Bytes of arrays in an update, from which on two threads are faster than one: memory is what both wait for."""
 
     def __init__(self, device: str = "") -> None:
         if device not in ("", "cpu"):
@@ -63,7 +60,7 @@ class NumPyBackend(Backend):
 
     def fuse(self, rule: Callable[..., Any]) -> Callable[..., Any]:
         """Run the rule in place: in one loop where numba is installed, else over blocks that fit the cache."""
-        loop = FusedLoop(rule, NUMBA, partial(launcher, threaded=self.threaded)) if find_spec("numba") else None
+        loop = FusedLoop(rule, NUMBA, launcher) if find_spec("numba") else None
         return Blocks(self.xp, rule, loop)
 
     def compile(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:

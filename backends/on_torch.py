@@ -98,7 +98,7 @@ class TorchBackend(Backend):
         torch, plain = self._torch, make(self)
         tensors = Arrays(torch.Tensor, torch.Tensor.numpy, torch.from_numpy, in_threads(torch))
         try:
-            return Compiled(make(Recorder()), donate, tensors, plain)
+            return Compiled(make(NumPyBackend()), donate, tensors, plain)
         except BackendError as reason:  # NumPy has no such dtype
             return Compiled(plain, donate, tensors, reason=str(reason))
 
@@ -136,12 +136,6 @@ class TorchBackend(Backend):
             self._torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":
             self._torch.mps.synchronize()
-
-
-class Recorder(NumPyBackend):
-    """NumPy to record a step with that PyTorch takes part in, whose threads wait busily for its next call."""
-
-    threaded = 32 << 20
 
 
 def in_threads(torch: Any) -> dict[Any, Callable[..., Any]]:
