@@ -414,17 +414,30 @@ def test_an_update_is_pure_and_each_result_has_a_buffer_of_its_own(optimizer: op
         assert len(slots) == len(optimizer.slot_names) == len(set(optimizer.slot_names))
 
 
-@pytest.mark.parametrize("numba", [False, True])
-@all_optimizers
-def test_blocks_or_a_compiled_loop_change_nothing(
-    monkeypatch: pytest.MonkeyPatch, optimizer: optim.Optimizer, numba: bool
-) -> None:
+def assert_nothing_changes(monkeypatch: pytest.MonkeyPatch, optimizer: optim.Optimizer, numba: bool) -> None:
+    """In blocks, or with numba in a compiled loop, every number is what it is without."""
     if numba:
         pytest.importorskip("numba")
     whole = follow(optimizer, 20), follow(optimizer, 20, averaged=True)
     monkeypatch.setattr(on_numpy, "find_spec", lambda name: numba or None)
     monkeypatch.setattr(blocks, "BLOCK", 50)
     np.testing.assert_array_equal((follow(optimizer, 20), follow(optimizer, 20, averaged=True)), whole)
+
+
+@all_optimizers
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, optimizer: optim.Optimizer) -> None:
+    assert_nothing_changes(monkeypatch, optimizer, numba=False)
+
+
+@pytest.mark.parametrize("name", ["SGD, Nesterov", "Adam", "RAdam", "Lion", "Rprop"])
+def test_a_compiled_loop_changes_nothing(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    assert_nothing_changes(monkeypatch, OPTIMIZERS[name], numba=True)
+
+
+@pytest.mark.slow
+@all_optimizers
+def test_that_of_no_optimizer_does(monkeypatch: pytest.MonkeyPatch, optimizer: optim.Optimizer) -> None:
+    assert_nothing_changes(monkeypatch, optimizer, numba=True)
 
 
 def test_a_numba_that_cannot_be_imported_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,6 +82,7 @@ def test_the_net_is_looked_into_as_often_as_one_asks(tmp_path: Path) -> None:
     assert recording.steps == [snapshot.step for snapshot in recording.snapshots] == [0, 10, 20, 25]
 
 
+@pytest.mark.slow
 def test_the_xor_reference(tmp_path: Path) -> None:
     shown = run("train_xor.py", "--reference", "--backend", "numpy", "--out", str(tmp_path)).stdout
     assert shown.count("relative deviation") == 2
@@ -122,10 +123,14 @@ def test_nets_side_by_side_are_trained_as_each_by_itself() -> None:
     assert 0 < solved < 4 and count_solved("numpy", 4, "relu", 0.1, 500, seeds=4) == solved
 
 
-def test_spiral_and_its_reference(tmp_path: Path) -> None:
+def test_spiral(tmp_path: Path) -> None:
     run("train_spiral.py", "--epochs", "300", "--backend", "numpy", "--out", str(tmp_path / "one"), "--quiet")
     metrics = assert_complete(tmp_path / "one", files=PLANE)
     assert float(str(metrics["test_accuracy"])) > 0.9
+
+
+@pytest.mark.slow
+def test_the_spiral_reference(tmp_path: Path) -> None:
     shown = run("train_spiral.py", "--reference", "--backend", "numpy", "--out", str(tmp_path / "three")).stdout
     assert "rate 1, epoch 1000: accuracy 0.9933 / 0.9833" in shown
     for rate in ("0.2", "1", "5"):
