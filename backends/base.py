@@ -136,22 +136,17 @@ class Backend:
         """
         return function
 
-    def build(
-        self,
-        make: Callable[["Backend"], Callable[..., Any]],
-        donate: tuple[int, ...] = (),
-        bounds: Sequence[int] = (),
-    ) -> Callable[..., Any]:
-        """The function `make(backend)`, compiled. It is written against that backend's `xp`, `fuse` and `half`.
+    def build(self, make: Callable[["Backend"], Callable[..., Any]], bounds: Sequence[int]) -> Callable[..., Any]:
+        """The step `make(backend)`, compiled; it may overwrite its first argument, the state.
 
-        `make` may be called with another backend as well, to see there what the function does: what arrays it closes
-        over it makes itself. bounds: from 0 to their length, where vectors in the donated argument may be cut: what
-        the function gives, which is the donated argument of the next call, may hold them so. See `whole`.
+        It is written against that backend's `xp`, `fuse` and `half`. `make` may be called with another backend as well,
+        to see there what the step does: what arrays it closes over it makes itself. bounds: from 0 to their length,
+        where vectors in the state may be cut: what the step gives, the state of the next, may hold them so (`whole`).
         """
-        return self.compile(make(self), donate)
+        return self.compile(make(self), donate=(0,))
 
     def whole(self, state: Any) -> Any:
-        """What a function of `build` has given, with its vectors in one."""
+        """What a step of `build` has given, with its vectors in one."""
         return state
 
     # The rest follows from the members above.
@@ -230,12 +225,7 @@ class Uncompiled:
     def compile(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
         return function
 
-    def build(
-        self,
-        make: Callable[[Any], Callable[..., Any]],
-        donate: tuple[int, ...] = (),
-        bounds: Sequence[int] = (),
-    ) -> Callable[..., Any]:
+    def build(self, make: Callable[[Any], Callable[..., Any]], bounds: Sequence[int]) -> Callable[..., Any]:
         return make(self._backend)
 
 

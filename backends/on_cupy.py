@@ -187,21 +187,14 @@ class CuPyBackend(Backend):
 
         return update
 
-    def build(
-        self,
-        make: Callable[[Backend], Callable[..., Any]],
-        donate: tuple[int, ...] = (),
-        bounds: Sequence[int] = (),
-    ) -> Callable[..., Any]:
+    def build(self, make: Callable[[Backend], Callable[..., Any]], bounds: Sequence[int]) -> Callable[..., Any]:
         """Recorded for NumPy, from shapes alone, and replayed with CuPy's products and kernels made for the rest."""
         plain = make(self)
-        if not donate:
-            return self.compile(plain)
         try:
             recorded, reason = make(Recorder(self._cupy, self.half)), ""
         except Exception as error:  # NumPy has no such dtype
             recorded, reason = plain, f"it cannot be recorded: {error}"
-        return CudaCompiled(self._cupy, recorded, donate, plain, reason)
+        return CudaCompiled(self._cupy, recorded, (0,), plain, reason)
 
     def synchronize(self) -> None:
         with self.scope():

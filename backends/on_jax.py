@@ -93,16 +93,11 @@ class JAXBackend(Backend):
     def compile(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
         return Jitted(self._jax, function, donate)
 
-    def build(
-        self,
-        make: Callable[[Backend], Callable[..., Any]],
-        donate: tuple[int, ...] = (),
-        bounds: Sequence[int] = (),
-    ) -> Callable[..., Any]:
+    def build(self, make: Callable[[Backend], Callable[..., Any]], bounds: Sequence[int]) -> Callable[..., Any]:
         """What it gives back may be apart, where a piece between the bounds is large."""
-        cutter = Cutter(self._jax, bounds or (0, 0))
-        if len(cutter.spans) < 2 or donate != (0,):
-            return super().build(make, donate)
+        cutter = Cutter(self._jax, bounds)
+        if len(cutter.spans) < 2:
+            return super().build(make, bounds)
         fusing: Any = Fusing(self, cutter)
         return InPieces(cutter, self._joiner, self.compile, make(fusing))
 

@@ -86,21 +86,16 @@ class TorchBackend(Backend):
         no_grad = self._torch.no_grad()
         return Scope(no_grad, *computing()) if self.device.type == "cpu" else no_grad
 
-    def build(
-        self,
-        make: Callable[[Backend], Callable[..., Any]],
-        donate: tuple[int, ...] = (),
-        bounds: Sequence[int] = (),
-    ) -> Callable[..., Any]:
+    def build(self, make: Callable[[Backend], Callable[..., Any]], bounds: Sequence[int]) -> Callable[..., Any]:
         """On the CPU: recorded for NumPy, and replayed in the tensors' memory, in PyTorch's threads where large."""
-        if self.device.type != "cpu" or not donate:
-            return super().build(make, donate)
+        if self.device.type != "cpu":
+            return super().build(make, bounds)
         torch, plain = self._torch, make(self)
         tensors = Arrays(torch.Tensor, torch.Tensor.numpy, torch.from_numpy, in_threads(torch))
         try:
-            return Compiled(make(NumPyBackend()), donate, tensors, plain)
+            return Compiled(make(NumPyBackend()), (0,), tensors, plain)
         except BackendError as reason:  # NumPy has no such dtype
-            return Compiled(plain, donate, tensors, reason=str(reason))
+            return Compiled(plain, (0,), tensors, reason=str(reason))
 
     def unable(self, arithmetic: str) -> str:
         torch, kind = self._torch, self.device.type

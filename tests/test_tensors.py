@@ -136,3 +136,17 @@ def test_the_first_step_is_recorded_already(monkeypatch: pytest.MonkeyPatch) -> 
     trainer = net(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3))
     trainer.fit(X, LABELS, epochs=1, batch_size=None, progress=False)
     assert len(programs(trainer)) == 1
+
+
+def test_an_array_is_taken_where_it_lies_and_never_written_to() -> None:
+    backend, weight = select("torch"), np.ones((64, 3))  # a parameter that fills its vector alone
+    assert np.shares_memory(backend.from_any(weight).numpy(), weight)
+    fixed = np.ones(3)
+    fixed.flags.writeable = False
+    for other in (fixed, weight.T, weight.astype(">f8")):
+        assert not np.shares_memory(backend.from_any(other).numpy(), other)
+    trainer = net(nn.Linear(64, 3, bias=False))
+    trainer.parameters = {"0.weight": weight}
+    x = np.ones((11, 64))
+    fitted(trainer, x, LABELS)
+    assert (weight == 1).all() and (x == 1).all() and not (trainer.parameters["0.weight"] == 1).all()

@@ -126,7 +126,7 @@ def training_step(
 
         return step
 
-    return backend.build(make, donate=(0,), bounds=layout.bounds)
+    return backend.build(make, layout.bounds)
 
 
 def backpropagation(
