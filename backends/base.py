@@ -137,7 +137,10 @@ class Backend:
         return function
 
     def build(self, make: Callable[["Backend"], Callable[..., Any]], bounds: Sequence[int]) -> Callable[..., Any]:
-        """The step `make(backend)`, compiled; it may overwrite its first argument, the state.
+        """The step `make(backend)`, compiled: (state, data, index, settings) -> state. It may overwrite the state.
+
+        What comes back may have a method `several(state, data, first, settings)`, which makes a step with each of the
+        settings, of batch `first` and those after it, in less time than so many calls. Settings differ in numbers.
 
         It is written against that backend's `xp`, `fuse` and `half`. `make` may be called with another backend as well,
         to see there what the step does: what arrays it closes over it makes itself. bounds: from 0 to their length,

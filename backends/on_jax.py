@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .base import NO_TF32, Array, Backend, BackendError, DeviceError, Status, load
 from .pieces import Apart, Cutter, InPieces, Joiner
+from .several import Several
 
 INSTALL = 'pip install jax (for a CUDA GPU "jax[cuda13]")'
 ALIGNMENT = 64
@@ -95,11 +97,11 @@ class JAXBackend(Backend):
 
     def build(self, make: Callable[[Backend], Callable[..., Any]], bounds: Sequence[int]) -> Callable[..., Any]:
         """What it gives back may be apart, where a piece between the bounds is large."""
-        cutter = Cutter(self._jax, bounds)
+        compiled, cutter = partial(Several, self._jax, self.compile), Cutter(self._jax, bounds)
         if len(cutter.spans) < 2:
-            return super().build(make, bounds)
+            return compiled(make(self))
         fusing: Any = Fusing(self, cutter)
-        return InPieces(cutter, self._joiner, self.compile, make(fusing))
+        return InPieces(cutter, self._joiner, compiled, make(fusing))
 
     def whole(self, state: Any) -> Any:
         return self._joiner.put_together(state) if isinstance(state, Apart) else state

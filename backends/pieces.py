@@ -105,19 +105,28 @@ def is_cut(leaf: Any) -> bool:
 
 
 class InPieces:
-    """A compiled step `function(state, ...) -> state`, whose state stays in pieces from call to call."""
+    """A step `function(state, ...) -> state`, whose state stays in pieces from call to call.
+
+    compiled: gives what runs it, and several of it, fast.
+    """
 
     def __init__(
-        self, cutter: Cutter, joiner: Joiner, compiled: Callable[..., Any], function: Callable[..., Any]
+        self, cutter: Cutter, joiner: Joiner, compiled: Callable[[Any], Any], function: Callable[..., Any]
     ) -> None:
         def step(state: Apart, *arguments: Any) -> Apart:
             return cutter.apart(function(joiner.whole(state), *arguments))
 
-        self._take_apart, self._step = cutter.take_apart, compiled(step, donate=(0,))
+        self._take_apart, self._step = cutter.take_apart, compiled(step)
 
     @property
     def reason(self) -> str:
         return self._step.reason
 
     def __call__(self, state: Any, *arguments: Any) -> Apart:
-        return self._step(state if type(state) is Apart else self._take_apart(state), *arguments)
+        return self._step(self._apart(state), *arguments)
+
+    def several(self, state: Any, *arguments: Any) -> Apart:
+        return self._step.several(self._apart(state), *arguments)
+
+    def _apart(self, state: Any) -> Apart:
+        return state if type(state) is Apart else self._take_apart(state)

@@ -291,7 +291,7 @@ def test_arrays_of_cupy_are_cut_and_bound_as_those_of_numpy_are(compiler: Compil
         slots, totals = (np.zeros_like(flat),), Totals(np.zeros((), "f"), np.zeros((), "f"))
         state = mapped(State(flat, slots, buffers, totals), lambda leaf: None if leaf is None else array(leaf.copy()))
         for index in range(4):
-            state = step(state, data, index, trainer._settings(False))
+            state = step(state, data, index, trainer._settings(False, trainer.step))
         return [leaf for leaf in leaves(state) if leaf is not None]
 
     step = CudaCompiled(cupy, make(Recorder(cupy, np.dtype)), (0,), lambda *_: pytest.fail(step.reason), "")

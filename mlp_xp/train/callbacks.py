@@ -19,6 +19,9 @@ class Callback:
     only_looks: ClassVar[bool] = False
     """Does it never change anything? Then it is told of the end after those that may still restore weights."""
 
+    every_step: bool = True
+    """Is `on_step` to be called after each one? Else it is called after one or several: those are faster together."""
+
     def on_fit_start(self, trainer: "Trainer", epochs: int, steps_per_epoch: int) -> None:
         """`steps_per_epoch` is 0 where batches come from a source that does not say how many."""
 
@@ -34,16 +37,19 @@ class Callback:
 class ProgressBar(Callback):
     """A bar on a terminal, once a fit lasts longer than a second."""
 
+    every_step = False
+
     def on_fit_start(self, trainer: "Trainer", epochs: int, steps_per_epoch: int) -> None:
         from tqdm import tqdm
 
         self._bar: Any = tqdm(
             total=epochs * steps_per_epoch or None, unit="step", disable=None, delay=1, dynamic_ncols=True
         )
-        self._epochs = trainer.epoch + epochs
+        self._epochs, self._step = trainer.epoch + epochs, trainer.step
 
     def on_step(self, trainer: "Trainer") -> None:
-        self._bar.update()
+        self._bar.update(trainer.step - self._step)
+        self._step = trainer.step
 
     def on_epoch_end(self, trainer: "Trainer", record: dict[str, float]) -> None:
         shown = {name: f"{value:.4f}" for name, value in numbers(record).items() if name.endswith(("loss", "accuracy"))}

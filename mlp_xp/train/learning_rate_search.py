@@ -101,7 +101,7 @@ def find_learning_rate(
     return LearningRateSearch(tuple(rates), tuple(losses), tuple(smoothed))
 
 
-def _batches(plan: Plan) -> Generator[tuple[Data, int]]:
+def _batches(plan: Plan) -> Generator[tuple[Data, int, int]]:
     """What the steps take, epoch after epoch."""
     for epoch in count():
         yield from plan.batches(epoch)

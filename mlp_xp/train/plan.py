@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 
+STEPS_TOGETHER, WORK_TOGETHER = 32, 1 << 30
+"""So many steps are made together at most, and rows times parameters: a tenth of a second, so that Ctrl-C is heard."""
+
+
 class Plan:
     """How one fit cuts its data into steps. Every step is a function of its number: it can be made again."""
 
@@ -27,6 +31,10 @@ class Plan:
         if isinstance(data.x, HostRows) and self.steps == 1:  # every step takes all rows: they are moved once
             data = moved(trainer.backend.from_host, taken(data, slice(None)))
         self.trainer, self.data, self.batch, self.shuffle = trainer, data, batch, shuffle
+        self._several: Any = getattr(trainer._training_step, "several", None)
+        most = WORK_TOGETHER // (max(batch, 1) * trainer.layout.size)
+        self.together = 1 << max(min(STEPS_TOGETHER, most), 1).bit_length() - 1 if self._several else 1
+        """So many steps at once, where nobody looks between them: a power of two, as are the steps between looks."""
         self.first_step, self.first_epoch = trainer.step, trainer.epoch
         self._starts = [trainer.step]
         """The step at which each epoch began, where a source gives the batches: it may give more or fewer each time."""
@@ -37,31 +45,35 @@ class Plan:
         self._feed: Generator[Data] | None = None
         self.rollback = Rollback(trainer, self)
 
-    def batches(self, epoch: int, first: int = 0) -> Generator[tuple[Data, int]]:
-        """What `advance` takes for each step of an epoch, from number `first` on. Close it: a thread may feed it."""
+    def batches(self, epoch: int, first: int = 0, together: int = 1) -> Generator[tuple[Data, int, int]]:
+        """What `advance` takes for the steps of an epoch, from number `first` on. Close it: a thread may feed it.
+
+        together: for so many steps at once, at most.
+        """
         x = self.data.x
         if isinstance(x, Source):
             order = (self.trainer.seed, epoch) if self.shuffle else None
             made = first
             for batch in self._fed(x.batches(order, first, self.trainer.model.minimum_rows)):
-                yield batch, 0
+                yield batch, 0, 1
                 made += 1
             self.steps = self.steps or made
             if len(self._starts) == epoch - self.first_epoch + 1:
                 self._starts.append(self.trainer.step)
         elif self.steps == 1:
-            yield from [(self.data, 0)][first:]  # the order of the rows makes no difference
+            yield from [(self.data, 0, 1)][first:]  # the order of the rows makes no difference
         elif isinstance(x, HostRows):
             order = self._order(epoch)
             starts = range(first * self.batch, len(order), self.batch)
-            yield from ((batch, 0) for batch in self._fed(taken(self.data, order[s : s + self.batch]) for s in starts))
+            taking = (taken(self.data, order[start : start + self.batch]) for start in starts)
+            yield from ((batch, 0, 1) for batch in self._fed(taking))
         else:
             order, full = self._order(epoch), x.shape[0] // self.batch
             shaped = order[: full * self.batch].reshape(-1, self.batch), order[full * self.batch :].reshape(1, -1)
             whole, rest = (self.data._replace(batches=self.trainer.backend.from_host(rows)) for rows in shaped)
-            yield from ((whole, index) for index in range(first, full))
+            yield from ((whole, index, min(together, full - index)) for index in range(first, full, together))
             if first <= full < self.steps:
-                yield rest, 0
+                yield rest, 0, 1
 
     def _order(self, epoch: int) -> Any:
         """The order of the rows in an epoch, on the host."""
@@ -79,12 +91,16 @@ class Plan:
         if self._feed is not None:
             self._feed.close()
 
-    def advance(self, data: Data, index: int) -> None:
-        """Make the step with batch number `index` of the data."""
+    def advance(self, data: Data, index: int, count: int) -> None:
+        """Make so many steps, with batch number `index` of the data and those after it."""
         trainer = self.trainer
-        self._last = data, index
-        trainer._state = trainer._training_step(trainer._state, data, index, trainer._settings(self._draws))
-        trainer.step += 1
+        self._last = data, index + count - 1
+        settings = [trainer._settings(self._draws, step) for step in range(trainer.step, trainer.step + count)]
+        if count == 1:
+            trainer._state = trainer._training_step(trainer._state, data, index, *settings)
+        else:
+            trainer._state = self._several(trainer._state, data, index, settings)
+        trainer.step += count
 
     def last_batch(self) -> Data:
         """The rows that the last step has taken."""

@@ -118,4 +118,5 @@ class Inside:
             return self._step(*arguments)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._step, name)
+        found = getattr(self._step, name)
+        return Inside(self._context, found) if name == "several" else found

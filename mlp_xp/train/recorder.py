@@ -33,6 +33,7 @@ class Recorder(Callback):
 
     def __init__(self, every: int | None = None, *, snapshots: bool = False, rows: int = 256, limit: int = 256) -> None:
         self.every = None if every is None else whole("Recorder: every", every)
+        self.every_step = every is not None
         self.rows, self.limit = whole("Recorder: rows", rows), whole("Recorder: limit", limit, at_least=2)
         self.snapshots = snapshots
         self.recording = Recording()

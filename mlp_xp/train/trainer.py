@@ -424,10 +424,10 @@ class Trainer:
             for callback in callbacks:
                 callback.on_fit_start(self, epochs, plan.steps)
                 ending.callback(callback.on_fit_end, self)
-            on_step = [c.on_step for c in callbacks if type(c).on_step is not Callback.on_step]
+            looking = [callback for callback in callbacks if type(callback).on_step is not Callback.on_step]
             with DeferredInterrupt() as interrupt:
                 for _ in range(epochs):
-                    record = self._fit_epoch(plan, validation, on_step, interrupt)
+                    record = self._fit_epoch(plan, validation, looking, interrupt)
                     if record is None:
                         break
                     for callback in callbacks:
@@ -437,20 +437,23 @@ class Trainer:
         return self.history
 
     def _fit_epoch(
-        self, plan: "Plan", validation: Data | None, on_step: list[Any], interrupt: DeferredInterrupt
+        self, plan: "Plan", validation: Data | None, looking: list[Callback], interrupt: DeferredInterrupt
     ) -> dict[str, float] | None:
         """One epoch and its record; None if it was left early."""
         start = perf_counter()
         learning_rate = self.learning_rate
         self.state = self.state._replace(totals=self._zero())
-        for index, batch in enumerate(plan.batches(self.epoch)):
+        on_step, looked = [callback.on_step for callback in looking], self.step
+        together = 1 if any(callback.every_step for callback in looking) else plan.together
+        for batch in plan.batches(self.epoch, together=together):
             plan.advance(*batch)
             for call in on_step:
                 call(self)
             if interrupt.wanted or self.stop:
                 plan.rollback.look_at_the_end()
                 return None
-            if index % STEPS_BETWEEN_LOOKS == STEPS_BETWEEN_LOOKS - 1:
+            if self.step - looked >= STEPS_BETWEEN_LOOKS:
+                looked = self.step
                 plan.rollback.look()
         if not self.optimizer.full_batch:  # which goes nowhere that the loss is not finite: it has looked
             plan.rollback.look_at_the_end()
@@ -465,9 +468,8 @@ class Trainer:
         self.history.records.append(record)
         return record
 
-    def _settings(self, draws: bool) -> Settings:
-        """What the next step is told. Python numbers: a NumPy scalar would carry its dtype into the arrays."""
-        step = self.step
+    def _settings(self, draws: bool, step: int) -> Settings:
+        """What a step is told. Python numbers: a NumPy scalar would carry its dtype into the arrays."""
         # The star: tuple(map(...)) would be shortened, which leaves one more tuple in the interpreter in every step.
         return Settings(
             random.key(self.seed, step) if draws else (0, 0),
