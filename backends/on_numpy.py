@@ -10,8 +10,8 @@ import numpy as np
 from .base import NO_TF32, Array, Backend, BackendError, Status
 from .blocks import Blocks
 from .compiled import Compiled
-from .elementwise import NUMBA
-from .fused import FusedLoop
+from .elementwise import NUMBA, Loop
+from .fused import FusedLoop, Launch
 from .lean import lean
 from .numba_loop import launcher
 from .scope import Scope, computing
@@ -27,7 +27,9 @@ class NumPyBackend(Backend):
     device = "cpu"
     word = "numpy"
 
-    def __init__(self, device: str = "") -> None:
+    def __init__(self, device: str = "", launcher: Callable[[Loop], Launch | None] = launcher) -> None:
+        """launcher: what makes a loop run, where numba is installed."""
+        self._launcher = launcher
         if device not in ("", "cpu"):
             raise BackendError(f"NumPy has no device {device!r}; write 'numpy'")
 
@@ -60,7 +62,7 @@ class NumPyBackend(Backend):
 
     def fuse(self, rule: Callable[..., Any]) -> Callable[..., Any]:
         """Run the rule in place: in one loop where numba is installed, else over blocks that fit the cache."""
-        loop = FusedLoop(rule, NUMBA, launcher) if find_spec("numba") else None
+        loop = FusedLoop(rule, NUMBA, self._launcher) if find_spec("numba") else None
         return Blocks(self.xp, rule, loop)
 
     def compile(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from . import team
 from .arrays import Arrays
 from .base import NO_TF32, Array, Backend, BackendError, Status, load
 from .compiled import Compiled
@@ -93,7 +94,7 @@ class TorchBackend(Backend):
         torch, plain = self._torch, make(self)
         tensors = Arrays(torch.Tensor, torch.Tensor.numpy, torch.from_numpy, in_threads(torch))
         try:
-            return Compiled(make(NumPyBackend()), (0,), tensors, plain)
+            return Compiled(make(NumPyBackend(launcher=team.launcher)), (0,), tensors, plain)
         except BackendError as reason:  # NumPy has no such dtype
             return Compiled(plain, (0,), tensors, reason=str(reason))
 
@@ -150,6 +151,10 @@ def in_threads(torch: Any) -> dict[Any, Callable[..., Any]]:
         np.true_divide: torch.div,
         np.maximum: maximum,
         np.minimum: minimum,
+        np.greater: torch.gt,
+        np.greater_equal: torch.ge,
+        np.less: torch.lt,
+        np.less_equal: torch.le,
         np.exp: torch.exp,
         np.tanh: torch.tanh,
         np.ndarray.astype: lambda x, out: out.copy_(x),

@@ -5,8 +5,10 @@ result takes the place of what is not needed any more, and what is joined into o
 computed where it will lie.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from math import gcd, isfinite, prod
 from typing import Any
 
@@ -14,7 +16,7 @@ import numpy as np
 
 from .arrays import NUMPY, Arrays
 from .memory import Arena, Plan
-from .tape import Call, Number, Recorded, Recording, Untraceable, Value, example, item, leaves, mapped
+from .tape import Call, Number, Recorded, Recording, Untraceable, Value, example, item, leaves, mapped, recorded_in
 
 MISS: Any = object()
 """What a program gives for arguments that it was not made for."""
@@ -24,6 +26,7 @@ all but small ones, which NumPy starts faster, and in one thread: two libraries'
 MANY = 1 << 15
 """Elements, from which on other calls are that library's too: PyTorch shares no fewer out among threads."""
 
+COMPARISONS = (np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal)
 SLOW_WITH_A_NUMBER = (np.maximum, np.minimum)
 """NumPy compares two arrays four times as fast as an array and a number."""
 SHORTEST_ROW, LONGEST_ROW = 512, 4096
@@ -90,7 +93,22 @@ def compiled(recording: Recording, bound: bool = True, arena: Arena | None = Non
     """bound: donated arrays are the same ones in every call, those that `Program.bind` was given last, and views of
     them are cut there. Else every call cuts its own.
     """
-    return Writer(recording, bound, arena or Arena(), arrays).program()
+    return Writer(answered_in_numbers(recording), bound, arena or Arena(), arrays).program()
+
+
+def answered_in_numbers(recording: Recording) -> Recording:
+    """The same, but comparisons whose answers are only converted give numbers at once: masks, in one pass, not two."""
+    readers = Counter(chain(recorded_in(recording.outcome), *(call.sources for call in recording.calls)))
+    conversions = {call.arguments[0]: call for call in recording.calls if call.kind == "conversion"}
+    calls, merged = [], set()
+    for call in recording.calls:
+        conversion = conversions.get(call.results[0]) if call.function in COMPARISONS else None
+        if conversion is not None and readers[call.results[0]] == 1 and is_floating(conversion.results[0]):
+            call = replace(call, results=conversion.results)
+            merged.add(id(conversion))
+        if id(call) not in merged:
+            calls.append(call)
+    return replace(recording, calls=tuple(calls))
 
 
 class Writer:
