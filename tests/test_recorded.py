@@ -302,3 +302,24 @@ def test_a_comparison_with_a_number(shape: tuple[int, int]) -> None:
     recorded = replay(function, *calls, donate=(0,))
     (program,) = recorded._found.values()
     assert isinstance(program, Program) and ("rows_" in program.source) == (shape != (7, 5))
+
+
+def test_a_mask_is_written_as_numbers_at_once() -> None:
+    """Where nothing else reads the comparison, and the numbers are floating-point ones."""
+
+    def function(p: Any, x: Any) -> Any:
+        read_twice = x < p
+        return (
+            p * 0.5,
+            XP.astype(x > 0.0, x.dtype),
+            XP.astype(XP.not_equal(x, p), x.dtype) * p,
+            XP.where(read_twice, XP.astype(read_twice, x.dtype), p),
+            XP.astype(x >= p, XP.int32),
+        )
+
+    rng = np.random.default_rng(0)
+    calls = [(rng.normal(size=(4, 5)), rng.integers(-2, 3, size=(4, 5)) / 2) for _ in range(3)]
+    calls[1][1][2, 3] = np.nan
+    (program,) = replay(function, *calls, donate=(0,))._found.values()
+    assert isinstance(program, Program)
+    assert program.source.count("'unsafe'") == 2  # of the comparison that is read twice, and of the whole numbers
