@@ -97,7 +97,8 @@ class JAXBackend(Backend):
 
     def build(self, make: Callable[[Backend], Callable[..., Any]], bounds: Sequence[int]) -> Callable[..., Any]:
         """What it gives back may be apart, where a piece between the bounds is large."""
-        compiled, cutter = partial(Several, self._jax, self.compile), Cutter(self._jax, bounds)
+        compiled = partial(Several, self._jax, self.compile, self.device.platform != "cpu")
+        cutter = Cutter(self._jax, bounds)
         if len(cutter.spans) < 2:
             return compiled(make(self))
         fusing: Any = Fusing(self, cutter)

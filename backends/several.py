@@ -15,11 +15,13 @@ class Several:
     """A compiled step `function(state, data, index, settings) -> state`, and several of them, one after the other.
 
     compiled: makes the function of one step fast; it overwrites the state, and says in `reason` where it cannot.
+    fixed: is the number of steps compiled in? A GPU would ask the host after each step whether there is another one.
     """
 
-    def __init__(self, jax: Any, compiled: Callable[..., Any], function: Callable[..., Any]) -> None:
+    def __init__(self, jax: Any, compiled: Callable[..., Any], fixed: bool, function: Callable[..., Any]) -> None:
         self._jax, self._function, self._one = jax, function, compiled(function, donate=(0,))
-        self._call: Any = jax.jit(self._looped, donate_argnums=0)
+        self._count: Callable[[int], Any] = int if fixed else np.int32
+        self._call: Any = jax.jit(self._looped, donate_argnums=0, static_argnums=3 if fixed else ())
 
     @property
     def reason(self) -> str:
@@ -31,7 +33,7 @@ class Several:
     def several(self, state: Any, data: Any, first: int, settings: Sequence[Any]) -> Any:
         """A step with each of the settings, of batch number `first` and those after it.
 
-        Settings differ in their numbers only. Up to `MOST` steps are one call, whose number is not compiled in.
+        Settings differ in their numbers only. Up to `MOST` steps are one call.
         """
         if self._call is not None and not self.reason:
             try:
@@ -48,7 +50,7 @@ class Several:
             part = table[start : start + MOST]
             padded = np.zeros((MOST, table.shape[1]))
             padded[: len(part)] = part
-            state = self._call(state, data, np.int32(first + start), np.int32(len(part)), padded, settings[0])
+            state = self._call(state, data, np.int32(first + start), self._count(len(part)), padded, settings[0])
         return state
 
     def _numbers(self, settings: Sequence[Any]) -> np.ndarray:
@@ -56,7 +58,7 @@ class Several:
         numbers = [leaf for leaf in self._jax.tree.leaves(settings) if type(leaf) in (int, float)]
         return np.array(numbers, np.float64).reshape(len(settings), -1)
 
-    def _looped(self, state: Any, data: Any, first: Array, count: Array, table: Array, settings: Any) -> Any:
+    def _looped(self, state: Any, data: Any, first: Array, count: Any, table: Array, settings: Any) -> Any:
         leaves, structure = self._jax.tree.flatten(settings)
 
         def step(offset: Array, state: Any) -> Any:

@@ -78,7 +78,8 @@ def test_each_step_has_its_own_learning_rate_and_randomness(get_backend: Any) ->
             assert_close(longer.parameters[name], value, dtype="float32")
 
 
-def test_numbers_take_on_the_dtype_of_the_arrays_they_meet(get_backend: Any) -> None:
+@pytest.mark.parametrize("fixed", [False, True])
+def test_numbers_take_on_the_dtype_of_the_arrays_they_meet(get_backend: Any, fixed: bool) -> None:
     """As Python numbers do: what is computed among them is in float64, and no float32 array becomes float64."""
     jax = get_backend("jax")
     tiny = 2.0**-40
@@ -90,12 +91,12 @@ def test_numbers_take_on_the_dtype_of_the_arrays_they_meet(get_backend: Any) -> 
 
     with jax.scope():
         xp = jax.xp
-        several = Several(jax._jax, jax.compile, step)
+        several = Several(jax._jax, jax.compile, fixed, step)
         state = xp.zeros(2, dtype=xp.float32), xp.zeros((), dtype=xp.int32)
         data = xp.ones(2, dtype=xp.float32)
         count = MOST + 3
         x, total = several.several(state, data, 0, [(tiny, index) for index in range(count)])
-    assert several.reason == "" and several._call is not None
+    assert several.reason == "" and several._call._cache_size() == (2 if fixed else 1)
     assert x.dtype == xp.float32 and total.dtype == xp.int32
     assert jax.to_host(x).tolist() == [count * tiny] * 2  # in float32, 1 + tiny would be 1
     assert int(jax.to_host(total)) == count * (count + 1) // 2
@@ -113,7 +114,7 @@ def test_what_no_loop_can_hold_is_made_step_by_step(get_backend: Any) -> None:
 
     with jax.scope():
         for function, reason in ((widens, ""), (looks, "ConcretizationTypeError")):
-            several = Several(jax._jax, jax.compile, function)
+            several = Several(jax._jax, jax.compile, False, function)
             for _ in range(2):
                 state, data = jax.xp.zeros((), dtype=jax.xp.float32), jax.from_host(np.array([1.0, 10.0, 100.0]))
                 found = several.several(state, data, 1, [(2.0,), (3.0,)])
