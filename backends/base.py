@@ -145,6 +145,17 @@ class Backend:
         """
         return self.compile(make(self), donate=(0,))
 
+    def query(self, make: Callable[["Backend"], Callable[..., Any]], held: int) -> Callable[..., Any]:
+        """The function `make(backend)` (see `build`), compiled; it changes nothing, and threads may call it at once.
+
+        So many of its first arguments are held: mostly the same arrays from call to call.
+        """
+        return self.compile(make(self))
+
+    def argument(self, array: np.ndarray) -> Array:
+        """A small array of the host as an argument of what `query` gives: it may stay where it is for that call."""
+        return self.from_host(array)
+
     def whole(self, state: Any) -> Any:
         """What a step of `build` has given, with its vectors in one."""
         return state
@@ -198,7 +209,7 @@ class Backend:
         """Hand `array` back in the library and on the device of `example`; NumPy for what is no array."""
         if self.owns(example) and array_api_compat.device(example) == self.device:
             return array
-        foreign = array_api_compat.is_array_api_obj(example) and not array_api_compat.is_numpy_array(example)
+        foreign = not isinstance(example, np.ndarray) and array_api_compat.is_array_api_obj(example)
         theirs = array_api_compat.array_namespace(example) if foreign else np
         if foreign and not on_host(example):
             return theirs.from_dlpack(array)
@@ -226,6 +237,9 @@ class Uncompiled:
         return function
 
     def build(self, make: Callable[[Any], Callable[..., Any]], bounds: Sequence[int]) -> Callable[..., Any]:
+        return make(self._backend)
+
+    def query(self, make: Callable[[Any], Callable[..., Any]], held: int) -> Callable[..., Any]:
         return make(self._backend)
 
 

@@ -10,6 +10,7 @@ from .arrays import Arrays
 from .base import NO_TF32, Array, Backend, BackendError, Status, load
 from .compiled import Compiled
 from .on_numpy import NumPyBackend
+from .query import Query, Shared
 from .scope import Scope, computing
 from .tape import take
 
@@ -96,6 +97,17 @@ class TorchBackend(Backend):
             return Compiled(make(NumPyBackend()), (0,), tensors, plain)
         except BackendError as reason:  # NumPy has no such dtype
             return Compiled(plain, (0,), tensors, reason=str(reason))
+
+    def query(self, make: Callable[[Backend], Callable[..., Any]], held: int) -> Callable[..., Any]:
+        """On the CPU: few rows are answered by NumPy, in the tensors' memory."""
+        if self.device.type != "cpu":
+            return super().query(make, held)
+        torch, plain, function = self._torch, make(self), make(NumPyBackend())
+        tensors = Arrays(torch.Tensor, torch.Tensor.numpy, torch.from_numpy)
+        return Shared(lambda: Query(function, held, tensors, plain))
+
+    def argument(self, array: np.ndarray) -> Array:
+        return self.from_any(array)
 
     def unable(self, arithmetic: str) -> str:
         torch, kind = self._torch, self.device.type

@@ -176,26 +176,34 @@ def evaluation_step(
     backend: Any, model: Layer, layout: Layout, loss: Loss, metrics: Sequence[Metric]
 ) -> Callable[..., tuple[Totals, Array]]:
     """(flat, buffers, data, totals) -> totals with the loss and metrics of a batch added, and the model's outputs."""
-    xp = backend.xp
 
-    def step(flat: Array, buffers: Array, data: Data, totals: Totals) -> tuple[Totals, Array]:
-        x = xp.astype(data.x, flat.dtype, copy=False)
-        y, _ = model.forward(xp, layout.split(xp, flat, buffers), x, Context())
-        value, _ = loss(xp, y, data.target, data.weight)
-        return add(xp, totals, loss, metrics, y, data.target, data.weight, value), y
+    def make(backend: Any) -> Callable[..., tuple[Totals, Array]]:
+        xp = backend.xp
 
-    return backend.compile(step)
+        def step(flat: Array, buffers: Array, data: Data, totals: Totals) -> tuple[Totals, Array]:
+            x = xp.astype(data.x, flat.dtype, copy=False)
+            y, _ = model.forward(xp, layout.split(xp, flat, buffers), x, Context())
+            value, _ = loss(xp, y, data.target, data.weight)
+            return add(xp, totals, loss, metrics, y, data.target, data.weight, value), y
+
+        return step
+
+    return backend.query(make, held=2)
 
 
 def prediction_step(backend: Any, model: Layer, layout: Layout) -> Callable[..., Array]:
     """(flat, buffers, x) -> y, without randomness."""
-    xp = backend.xp
 
-    def step(flat: Array, buffers: Array, x: Array) -> Array:
-        x = xp.astype(x, flat.dtype, copy=False)
-        return model.forward(xp, layout.split(xp, flat, buffers), x, Context())[0]
+    def make(backend: Any) -> Callable[..., Array]:
+        xp = backend.xp
 
-    return backend.compile(step)
+        def step(flat: Array, buffers: Array, x: Array) -> Array:
+            x = xp.astype(x, flat.dtype, copy=False)
+            return model.forward(xp, layout.split(xp, flat, buffers), x, Context())[0]
+
+        return step
+
+    return backend.query(make, held=2)
 
 
 def add(

@@ -1,7 +1,7 @@
 """The one loop: it fits, evaluates and predicts on every backend."""
 
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from functools import partial
 from itertools import accumulate, chain
 from math import isfinite, nan, prod
@@ -503,16 +503,18 @@ class Trainer:
 
         X without y is a source of batches, see fit. A sparse X is made dense by parts, and a memory map read so.
         """
-        with self.backend.scope():
-            return self._evaluate(self._labelled(X, y, sample_weight))
+        home = inputs.home(self.backend, X, y, sample_weight)
+        with self.backend.scope(), self._scope(home):
+            return self._evaluate(self._labelled(X, y, sample_weight, home=home))
 
     def predict(self, X: Any) -> Any:
         """The model's outputs (rows, outputs), such as logits, in the library and on the device of X.
 
         A sparse X is made dense by parts, and answered by NumPy.
         """
-        with self.backend.scope():
-            x, _ = inputs.features(self.backend, X, self.model, self.dtype)
+        home = inputs.home(self.backend, X)
+        with self.backend.scope(), self._scope(home):
+            x, _ = inputs.features(home, X, self.model, self.dtype)
             weights, buffers = self._weights, self.state.buffers
             with closing(parts(self.backend, Data(x), EVALUATION_ROWS)) as batches:
                 y = self._joined([self._prediction_step(weights, buffers, batch.x) for batch in batches])
@@ -562,9 +564,15 @@ class Trainer:
         parts = {"model": self.model, "loss": self.loss, "optimizer": self.optimizer, "metrics": self.metrics}
         return rebuild, (parts, self.backend.word, *contents(self))
 
-    def _labelled(self, x: Any, y: Any, weight: Any = None, *, prefix: str = "", feed: str = "auto") -> Data:
+    def _scope(self, home: Any) -> AbstractContextManager[Any]:
+        """Entered within that of the backend, where `home` checks what is given."""
+        return nullcontext() if home == self.backend else home.scope()
+
+    def _labelled(
+        self, x: Any, y: Any, weight: Any = None, *, prefix: str = "", feed: str = "auto", home: Any = None
+    ) -> Data:
         fixed = self.model, self.loss, self.dtype
-        data, self._outputs = inputs.labelled(self.backend, x, y, weight, *fixed, prefix, feed)
+        data, self._outputs = inputs.labelled(home or self.backend, x, y, weight, *fixed, prefix, feed)
         return data
 
     def _validation(self, data: Any, feed: str) -> Data:
