@@ -12,6 +12,7 @@ import numpy as np
 Array = Any
 """An array of whichever library: the code written against `xp` does not know which."""
 
+Pair = tuple[Callable[..., Any], Callable[..., Any]]
 NO_TF32 = "TF32 is of CUDA GPUs of compute capability 8.0 (Ampere) or newer; leave precision out"
 CPU, CUDA_PINNED = 1, 3  # DLPack's device types whose memory the host can read
 
@@ -145,12 +146,13 @@ class Backend:
         """
         return self.compile(make(self), donate=(0,))
 
-    def query(self, make: Callable[["Backend"], Callable[..., Any]], held: int) -> Callable[..., Any]:
-        """The function `make(backend)` (see `build`), compiled; it changes nothing, and threads may call it at once.
+    def query(self, make: "Callable[[Backend], Pair]", held: int) -> Callable[..., Any]:
+        """A function that changes nothing, compiled; threads may call it at once.
 
-        So many of its first arguments are held: mostly the same arrays from call to call.
+        So many of its first arguments are held: mostly the same arrays from call to call. `make(backend)` (see `build`)
+        gives prepare and answer: the function is answer(prepare(*held), *others).
         """
-        return self.compile(make(self))
+        return self.compile(composed(make(self), held))
 
     def argument(self, array: np.ndarray) -> Array:
         """A small array of the host as an argument of what `query` gives: it may stay where it is for that call."""
@@ -239,8 +241,13 @@ class Uncompiled:
     def build(self, make: Callable[[Any], Callable[..., Any]], bounds: Sequence[int]) -> Callable[..., Any]:
         return make(self._backend)
 
-    def query(self, make: Callable[[Any], Callable[..., Any]], held: int) -> Callable[..., Any]:
-        return make(self._backend)
+    def query(self, make: Callable[[Any], Pair], held: int) -> Callable[..., Any]:
+        return composed(make(self._backend), held)
+
+
+def composed(pair: Pair, held: int) -> Callable[..., Any]:
+    prepare, answer = pair
+    return lambda *arguments: answer(prepare(*arguments[:held]), *arguments[held:])
 
 
 def on_host(array: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import NO_TF32, Array, Backend, BackendError, Status
+from .base import NO_TF32, Array, Backend, BackendError, Pair, Status, composed
 from .blocks import Blocks
 from .compiled import Compiled
 from .elementwise import NUMBA
@@ -39,7 +39,8 @@ class NumPyBackend(Backend):
         return np.array(array, dtype=dtype, order="C")
 
     def from_any(self, array: Any, dtype: str | None = None, name: str = "the array") -> Array:
-        if type(array) is np.ndarray and array.dtype in (np.float32, np.float64):  # one row takes less time than `isdtype`
+        if type(array) is np.ndarray and array.dtype in (np.float32, np.float64):
+            # One row is answered in a few times what the questions below take.
             return np.asarray(array, dtype, order="C")
         # Rows must lie whole in memory: `take` would copy all the data in every step to make it so.
         return np.asarray(super().from_any(array, dtype, name), order="C")
@@ -71,8 +72,8 @@ class NumPyBackend(Backend):
         return Compiled(function, donate) if donate else function
 
 
-    def query(self, make: Callable[[Backend], Callable[..., Any]], held: int) -> Callable[..., Any]:
-        function = make(self)
+    def query(self, make: Callable[[Backend], Pair], held: int) -> Callable[..., Any]:
+        function = composed(make(self), held)
         return Shared(lambda: Query(function, held))
 
     def argument(self, array: np.ndarray) -> Array:

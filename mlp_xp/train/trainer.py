@@ -120,8 +120,8 @@ class Trainer:
             self._training_step = step(*shared, loss, self.optimizer, self.metrics, dtype, *half)
             if precision == "tf32":
                 self._training_step = Inside(self.backend.tf32, self._training_step)
-            self._evaluation_step = evaluation_step(*shared, loss, self.metrics)
-            self._prediction_step = prediction_step(*shared)
+            self._evaluation_step = evaluation_step(*shared, loss, self.metrics, dtype)
+            self._prediction_step = prediction_step(*shared, dtype)
             self._at_once = [
                 (metric, self.backend.compile(partial(continued, xp, metric, loss)))
                 for metric in self.metrics
