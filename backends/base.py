@@ -244,6 +244,9 @@ class Uncompiled:
     def query(self, make: Callable[[Any], Pair], held: int) -> Callable[..., Any]:
         return composed(make(self._backend), held)
 
+    def argument(self, array: np.ndarray) -> Array:
+        return self._backend.from_host(array)
+
 
 def composed(pair: Pair, held: int) -> Callable[..., Any]:
     prepare, answer = pair

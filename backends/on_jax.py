@@ -9,10 +9,11 @@ import numpy as np
 
 from .base import NO_TF32, Array, Backend, BackendError, DeviceError, Pair, Status, composed, load
 from .pieces import Apart, Cutter, InPieces, Joiner
-from .tape import leaves
+from .tape import leaves, mapped
 
 INSTALL = 'pip install jax (for a CUDA GPU "jax[cuda13]")'
 FEW_ROWS = 32
+"""With more of them it matters less that the weights are copied than that they would be kept twice."""
 ALIGNMENT = 64
 """In bytes: on the CPU JAX computes in the memory of a NumPy array that starts at a multiple of it."""
 
@@ -105,7 +106,16 @@ class JAXBackend(Backend):
         return InPieces(cutter, self._joiner, self.compile, make(fusing))
 
     def query(self, make: Callable[[Backend], Pair], held: int) -> Callable[..., Any]:
-        pair = make(self)
+        prepare, answer = make(self)
+
+        def there(leaf: Any) -> Any:
+            return self.from_host(leaf) if isinstance(leaf, np.ndarray) else leaf
+
+        def answer_there(prepared: Any, *others: Any) -> Any:
+            # Where it cannot be compiled it is given arrays to compute with.
+            return answer(prepared, *mapped(others, there))
+
+        pair = prepare, answer_there
         return Prepared(held, self.compile(composed(pair, held)), *map(self.compile, pair))
 
     def argument(self, array: np.ndarray) -> Array:

@@ -71,7 +71,6 @@ class NumPyBackend(Backend):
         """Record what the function does, and replay it; without donated arguments it is run as it is."""
         return Compiled(function, donate) if donate else function
 
-
     def query(self, make: Callable[[Backend], Pair], held: int) -> Callable[..., Any]:
         function = composed(make(self), held)
         return Shared(lambda: Query(function, held))

@@ -42,11 +42,10 @@ class Query(Compiled):
 
     def _much(self, arguments: tuple[Any, ...]) -> bool:
         """Is it too much work, or are there gaps in what is held, of which no views can be cut?"""
-        held = [leaf for leaf in leaves(arguments[: self._held]) if isinstance(leaf, self._arrays.kind)]
+        held: list[Any] = [leaf for leaf in leaves(arguments[: self._held]) if isinstance(leaf, self._arrays.kind)]
         rows = [leaf.shape[0] for leaf in leaves(arguments[self._held :]) if getattr(leaf, "shape", ())]
-        if max(rows, default=1) * sum(prod(leaf.shape) for leaf in held) > WORK:
-            return True
-        return not all(self._arrays.view(leaf).flags.c_contiguous for leaf in held)
+        work: int = max(rows, default=1) * sum(prod(leaf.shape) for leaf in held)
+        return work > WORK or not all(self._arrays.view(leaf).flags.c_contiguous for leaf in held)
 
     def _at_once(self, seen: tuple[Any, ...]) -> bool:
         return False

@@ -110,7 +110,8 @@ class Trainer:
         self._plan: Plan | None = None
         self._outputs = 0
 
-        shared = (self.backend if compile else backends.Uncompiled(self.backend), model, self.layout)
+        self._asked: Any = self.backend if compile else backends.Uncompiled(self.backend)
+        shared = (self._asked, model, self.layout)
         xp = self.backend.xp
         with self.backend.scope():
             like = self._like = xp.zeros((0,), dtype=getattr(xp, dtype), device=self.backend.device)
@@ -516,7 +517,7 @@ class Trainer:
         with self.backend.scope(), self._scope(home):
             x, _ = inputs.features(home, X, self.model, self.dtype)
             weights, buffers = self._weights, self.state.buffers
-            with closing(parts(self.backend, Data(x), EVALUATION_ROWS)) as batches:
+            with closing(parts(self._asked, Data(x), EVALUATION_ROWS)) as batches:
                 y = self._joined([self._prediction_step(weights, buffers, batch.x) for batch in batches])
             return self.backend.like(y, X)
 
@@ -591,7 +592,7 @@ class Trainer:
     def _evaluate(self, data: Data) -> dict[str, float]:
         totals, seen = self._zero(), []
         weights, buffers = self._weights, self.state.buffers
-        with closing(parts(self.backend, data, EVALUATION_ROWS)) as batches:
+        with closing(parts(self._asked, data, EVALUATION_ROWS)) as batches:
             for batch in batches:
                 totals, y = self._evaluation_step(weights, buffers, batch, totals)
                 seen += [(y, batch.target, batch.weight)] if self._at_once else []
