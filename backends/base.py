@@ -245,7 +245,7 @@ class Uncompiled:
         return composed(make(self._backend), held)
 
     def argument(self, array: np.ndarray) -> Array:
-        return self._backend.from_host(array)
+        return self._backend.from_any(array)
 
 
 def composed(pair: Pair, held: int) -> Callable[..., Any]:
