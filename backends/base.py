@@ -12,6 +12,7 @@ import numpy as np
 Array = Any
 """An array of whichever library: the code written against `xp` does not know which."""
 
+Pair = tuple[Callable[..., Any], Callable[..., Any]]
 NO_TF32 = "TF32 is of CUDA GPUs of compute capability 8.0 (Ampere) or newer; leave precision out"
 CPU, CUDA_PINNED = 1, 3  # DLPack's device types whose memory the host can read
 
@@ -148,6 +149,18 @@ class Backend:
         """
         return self.compile(make(self), donate=(0,))
 
+    def query(self, make: "Callable[[Backend], Pair]", held: int) -> Callable[..., Any]:
+        """A function that changes nothing, compiled; threads may call it at once.
+
+        So many of its first arguments are held: mostly the same arrays from call to call. `make(backend)` (see `build`)
+        gives prepare and answer: the function is answer(prepare(*held), *others).
+        """
+        return self.compile(composed(make(self), held))
+
+    def argument(self, array: np.ndarray) -> Array:
+        """A small array of the host as an argument of what `query` gives: it may stay where it is for that call."""
+        return self.from_host(array)
+
     def whole(self, state: Any) -> Any:
         """What a step of `build` has given, with its vectors in one."""
         return state
@@ -201,7 +214,7 @@ class Backend:
         """Hand `array` back in the library and on the device of `example`; NumPy for what is no array."""
         if self.owns(example) and array_api_compat.device(example) == self.device:
             return array
-        foreign = array_api_compat.is_array_api_obj(example) and not array_api_compat.is_numpy_array(example)
+        foreign = not isinstance(example, np.ndarray) and array_api_compat.is_array_api_obj(example)
         theirs = array_api_compat.array_namespace(example) if foreign else np
         if foreign and not on_host(example):
             return theirs.from_dlpack(array)
@@ -230,6 +243,17 @@ class Uncompiled:
 
     def build(self, make: Callable[[Any], Callable[..., Any]], bounds: Sequence[int]) -> Callable[..., Any]:
         return make(self._backend)
+
+    def query(self, make: Callable[[Any], Pair], held: int) -> Callable[..., Any]:
+        return composed(make(self._backend), held)
+
+    def argument(self, array: np.ndarray) -> Array:
+        return self._backend.from_any(array)
+
+
+def composed(pair: Pair, held: int) -> Callable[..., Any]:
+    prepare, answer = pair
+    return lambda *arguments: answer(prepare(*arguments[:held]), *arguments[held:])
 
 
 def on_host(array: Any) -> bool:

@@ -25,7 +25,7 @@ class Compiled:
     `reason` says why.
 
     arrays: what the arguments are, where not NumPy's; `plain` is the same function for those. With a `reason` it is
-    never recorded.
+    never recorded. So many of its first arguments are held: mostly the same arrays from call to call, only read.
     """
 
     def __init__(
@@ -35,11 +35,14 @@ class Compiled:
         arrays: Arrays = NUMPY,
         plain: Callable[..., Any] | None = None,
         reason: str = "",
+        held: int = 0,
     ) -> None:
         self._function, self._donate, self._arrays, self._plain = function, donate, arrays, plain or function
+        self._held = held
         self._found: dict[Any, int | Program] = {}
         self._arena = Arena()
         self._run: Callable[..., Any] = lambda *arguments: MISS
+        self._program: Program | None = None
         self.reason = reason
 
     def __call__(self, *arguments: Any) -> Any:
@@ -57,10 +60,9 @@ class Compiled:
             return self._plain(*arguments)
         found = self._found.get(key, 0)
         if isinstance(found, int):
-            # Another library rounds otherwise than NumPy: what has been trained must not depend on how often it ran.
-            if found < EAGER_CALLS and not (self._arrays.foreign or self._large(seen)):
+            if self._waits(found, seen):
                 self._remember(key, found + 1)
-                return self._plain(*arguments)
+                return self._meanwhile(seen, arguments)
             try:
                 found = self._compiled(seen, arguments)
             except Exception as reason:  # whatever a stand-in is not fit for, or the error of the function itself
@@ -69,8 +71,19 @@ class Compiled:
                 return self._plain(*arguments)
             self._remember(key, found)
         arguments = found.bind(arguments)
-        self._run = found.run
+        self._run, self._program = found.run, found
         return found.run(*arguments)
+
+    def _waits(self, calls: int, seen: tuple[Any, ...]) -> bool:
+        """After so many calls, is it too early to record it?"""
+        return calls < EAGER_CALLS and not self._at_once(seen)
+
+    def _at_once(self, seen: tuple[Any, ...]) -> bool:
+        # Another library rounds otherwise than NumPy: what has been trained must not depend on how often it ran.
+        return self._arrays.foreign or self._large(seen)
+
+    def _meanwhile(self, seen: tuple[Any, ...], arguments: tuple[Any, ...]) -> Any:
+        return self._plain(*arguments)
 
     def _seen(self, leaf: Any) -> Any:
         return self._arrays.view(leaf) if isinstance(leaf, self._arrays.kind) else leaf
@@ -80,7 +93,7 @@ class Compiled:
         return sum(leaf.nbytes for leaf in donated if isinstance(leaf, np.ndarray)) > LARGE
 
     def _compiled(self, seen: tuple[Any, ...], arguments: tuple[Any, ...]) -> Program:
-        recording, again = (record(self._function, seen, self._donate) for _ in range(2))
+        recording, again = (record(self._function, seen, self._donate, self._held) for _ in range(2))
         if not recording.same(again):
             raise Untraceable("it does not do the same in every call: a layer or loss must be a pure function")
         return self._written(recording, arguments)

@@ -17,6 +17,9 @@ ROOM = 64
 """Bytes, more than fenv_t has anywhere."""
 
 
+Environment = ctypes.c_char * ROOM
+
+
 @cache
 def control() -> tuple[Any, Any] | None:
     """The C library and the environment to be set, where this processor and system are known; else None."""
@@ -24,7 +27,7 @@ def control() -> tuple[Any, Any] | None:
         return None
     for dtype in (np.float32, np.float64):  # NumPy measures a dtype when it is asked first, and warns if that is then
         _ = np.finfo(dtype).smallest_subnormal
-    before, now = (ctypes.create_string_buffer(ROOM) for _ in range(2))
+    before, now = (Environment() for _ in range(2))
     try:
         library = ctypes.CDLL(None)
         library.fegetenv(before)
@@ -46,7 +49,7 @@ class Flushed:
         self._control = control()
         if self._control is not None:
             library, now = self._control
-            self._before = ctypes.create_string_buffer(ROOM)
+            self._before = Environment()
             library.fegetenv(self._before)
             library.fesetenv(now)
 

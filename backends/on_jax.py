@@ -4,14 +4,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
-from .base import NO_TF32, Array, Backend, BackendError, DeviceError, Status, load
+from .base import NO_TF32, Array, Backend, BackendError, DeviceError, Pair, Status, composed, load
 from .pieces import Apart, Cutter, InPieces, Joiner
 from .several import Several
+from .tape import leaves, mapped
 
 INSTALL = 'pip install jax (for a CUDA GPU "jax[cuda13]")'
+FEW_ROWS = 32
+"""With more of them it matters less that the weights are copied than that they would be kept twice."""
 ALIGNMENT = 64
 """In bytes: on the CPU JAX computes in the memory of a NumPy array that starts at a multiple of it."""
 
@@ -104,6 +108,22 @@ class JAXBackend(Backend):
         fusing: Any = Fusing(self, cutter)
         return InPieces(cutter, self._joiner, compiled, make(fusing))
 
+    def query(self, make: Callable[[Backend], Pair], held: int) -> Callable[..., Any]:
+        prepare, answer = make(self)
+
+        def there(leaf: Any) -> Any:
+            return self.from_host(leaf) if isinstance(leaf, np.ndarray) else leaf
+
+        def answer_there(prepared: Any, *others: Any) -> Any:
+            # Where it cannot be compiled it is given arrays to compute with.
+            return answer(prepared, *mapped(others, there))
+
+        pair = prepare, answer_there
+        return Prepared(held, self.compile(composed(pair, held)), *map(self.compile, pair))
+
+    def argument(self, array: np.ndarray) -> Array:
+        return array  # a compiled function moves it in less time than `device_put`
+
     def whole(self, state: Any) -> Any:
         return self._joiner.put_together(state) if isinstance(state, Apart) else state
 
@@ -156,6 +176,39 @@ class Jitted:
             self.reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
             self._call = self._function
         return self._call(*arguments)
+
+
+class Prepared:
+    """What is prepared of held arguments alone is kept until they are others, where few rows are asked for.
+
+    XLA copies the parts of a vector that it cuts, which takes longer than a row does.
+    """
+
+    def __init__(
+        self, held: int, whole: Callable[..., Any], prepare: Callable[..., Any], answer: Callable[..., Any]
+    ) -> None:
+        self._held, self._whole, self._prepare, self._answer = held, whole, prepare, answer
+        self._kept: dict[str, Any] = {}
+
+    def __call__(self, *arguments: Any) -> Any:
+        held, others = arguments[: self._held], arguments[self._held :]
+        if max((leaf.shape[0] for leaf in leaves(others) if getattr(leaf, "shape", ())), default=1) > FEW_ROWS:
+            return self._whole(*arguments)
+        return self._answer(self._prepared(held), *others)
+
+    def _prepared(self, held: tuple[Any, ...]) -> Any:
+        refs, found = self._kept.get("all", ((), None))
+        if len(refs) == len(held) and all(ref() is each for ref, each in zip(refs, held, strict=True)):
+            return found
+        kept: dict[str, Any] = {}  # a new one, as another thread may look at the other
+        found = self._prepare(*held)
+        kept["all"] = [none if each is None else ref(each, lambda _: kept.clear()) for each in held], found
+        self._kept = kept
+        return found
+
+
+def none() -> None:
+    """In the place of a reference to what is not there."""
 
 
 create = JAXBackend

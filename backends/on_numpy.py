@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from .base import NO_TF32, Array, Backend, BackendError, Status
+from .base import NO_TF32, Array, Backend, BackendError, Pair, Status, composed
 from .blocks import Blocks
 from .compiled import Compiled
 from .elementwise import NUMBA, Loop
 from .fused import FusedLoop, Launch
 from .lean import lean
 from .numba_loop import launcher
+from .query import Query, Shared
 from .scope import Scope, computing
 
 
@@ -40,6 +41,9 @@ class NumPyBackend(Backend):
         return np.array(array, dtype=dtype, order="C")
 
     def from_any(self, array: Any, dtype: str | None = None, name: str = "the array") -> Array:
+        if type(array) is np.ndarray and array.dtype in (np.float32, np.float64):
+            # One row is answered in a few times what the questions below take.
+            return np.asarray(array, dtype, order="C")
         # Rows must lie whole in memory: `take` would copy all the data in every step to make it so.
         return np.asarray(super().from_any(array, dtype, name), order="C")
 
@@ -68,6 +72,13 @@ class NumPyBackend(Backend):
     def compile(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
         """Record what the function does, and replay it; without donated arguments it is run as it is."""
         return Compiled(function, donate) if donate else function
+
+    def query(self, make: Callable[[Backend], Pair], held: int) -> Callable[..., Any]:
+        function = composed(make(self), held)
+        return Shared(lambda: Query(function, held))
+
+    def argument(self, array: np.ndarray) -> Array:
+        return array
 
 
 create = NumPyBackend

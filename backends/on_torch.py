@@ -8,14 +8,15 @@ import numpy as np
 
 from . import team
 from .arrays import Arrays
-from .base import NO_TF32, Array, Backend, BackendError, Status, load
+from .base import NO_TF32, Array, Backend, BackendError, Pair, Status, composed, load
 from .compiled import Compiled
 from .on_numpy import NumPyBackend
+from .query import Query, Shared
 from .scope import Scope, computing
 from .tape import take
 
 INSTALL = "pip install torch"
-SHARED = ("float64", "float32", "int64", "int32", "int16", "int8", "uint8", "bool")
+SHARED = frozenset(map(np.dtype, ("float64", "float32", "int64", "int32", "int16", "int8", "uint8", "bool")))
 """The dtypes whose memory a tensor on the CPU may share with an array, where none is asked for."""
 
 
@@ -98,6 +99,17 @@ class TorchBackend(Backend):
         except BackendError as reason:  # NumPy has no such dtype
             return Compiled(plain, (0,), tensors, reason=str(reason))
 
+    def query(self, make: Callable[[Backend], Pair], held: int) -> Callable[..., Any]:
+        """On the CPU: few rows are answered by NumPy, in the tensors' memory."""
+        if self.device.type != "cpu":
+            return super().query(make, held)
+        torch, plain, function = self._torch, composed(make(self), held), composed(make(NumPyBackend()), held)
+        tensors = Arrays(torch.Tensor, torch.Tensor.numpy, torch.from_numpy)
+        return Shared(lambda: Query(function, held, tensors, plain))
+
+    def argument(self, array: np.ndarray) -> Array:
+        return self.from_any(array)
+
     def unable(self, arithmetic: str) -> str:
         torch, kind = self._torch, self.device.type
         ampere = kind == "cuda" and torch.cuda.get_device_capability(self.device) >= (8, 0)
@@ -164,7 +176,7 @@ def in_threads(torch: Any) -> dict[Any, Callable[..., Any]]:
 
 
 def _shareable(array: np.ndarray, dtype: str | None) -> bool:
-    named = array.dtype.name in ((dtype,) if dtype else SHARED) and array.dtype.isnative
+    named = array.dtype == dtype if dtype else array.dtype in SHARED
     return named and array.flags.c_contiguous and array.flags.writeable
 
 

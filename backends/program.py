@@ -54,9 +54,9 @@ class Program:
         self.run: Callable[..., Any] = self.space["run"]
 
     def bind(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Take the donated arrays among these arguments as those of the calls to come; gives what to call `run` with.
+        """Take the donated and held arrays among these as those of the calls to come; gives what to call `run` with.
 
-        A NumPy scalar, or an array with gaps, is copied: neither can be written to as it is.
+        A donated NumPy scalar, or array with gaps, is copied: neither can be written to as it is.
         """
         kinds = leaves(self.arguments)
 
@@ -66,7 +66,7 @@ class Program:
                 leaf = np.asarray(leaf)
             if argument.bound:
                 seen = self.kind.view(leaf)
-                if not (seen.flags.c_contiguous and getattr(seen.flags, "writeable", True)):
+                if argument.donated and not (seen.flags.c_contiguous and getattr(seen.flags, "writeable", True)):
                     seen = seen.copy()
                     leaf = self.kind.back(seen)
                 self.space[argument.name], self.space[f"bound_{argument.name}"] = seen, leaf
@@ -79,6 +79,13 @@ class Program:
             self.space["outcome"] = mapped(self.outcome, lambda word: eval(word, self.space))
         return arguments
 
+    def release(self) -> None:
+        """Let go of what was bound: `bind` is to come before the next `run`."""
+        for argument in leaves(self.arguments):
+            if argument.bound:
+                self.space[argument.name] = self.space[f"bound_{argument.name}"] = MISS
+        self.space |= dict.fromkeys((name for name, *_ in self.views), MISS)
+
 
 @dataclass(frozen=True)
 class Argument:
@@ -87,11 +94,12 @@ class Argument:
     given: str
     """Of what was given."""
     bound: bool
+    donated: bool
 
 
 def compiled(recording: Recording, bound: bool = True, arena: Arena | None = None, arrays: Arrays = NUMPY) -> Program:
-    """bound: donated arrays are the same ones in every call, those that `Program.bind` was given last, and views of
-    them are cut there. Else every call cuts its own.
+    """bound: donated and held arrays are the same ones in every call, those that `Program.bind` was given last, and
+    views of them are cut there. Else every call cuts its own.
     """
     return Writer(answered_in_numbers(recording), bound, arena or Arena(), arrays).program()
 
@@ -122,7 +130,7 @@ class Writer:
         self._space: dict[str, Any] = {"copyto": np.copyto, "miss": MISS}
         self._constants: dict[int, str] = {}
         self._names = {each.value: each.name for each in recording.inputs if isinstance(each.value, Recorded)}
-        self._fixed = {each.value for each in recording.inputs if bound and each.donated}
+        self._fixed = {each.value for each in recording.inputs if bound and each.bound}
         """What has the same place in every call."""
         self._views: list[tuple[str, Callable[..., Any], str, tuple[Any, ...]]] = []
         self._lends = np.matmul in arrays.calls and any(multiplications(call) >= LARGE for call in self._calls)
@@ -131,7 +139,7 @@ class Writer:
         lines = list(self._seen())
         lines += [line for index, call in enumerate(self._calls) for line in self._written(index, call)]
         results = list(self._results(lines))
-        constant = self._bound and all(
+        constant = bool(self._bound and self._paired) and all(
             leaf in self._paired or not isinstance(each, Recorded) for leaf, each in enumerate(self._outcome)
         )
         arguments = mapped(self._recording.arguments, self._argument_of(iter(self._recording.inputs)))
@@ -153,9 +161,7 @@ class Writer:
     def _argument_of(self, inputs: Iterator[Any]) -> Callable[[Any], Argument]:
         def made(_: Any) -> Argument:
             each = next(inputs)
-            return Argument(
-                each.name, self._given(each), isinstance(each.value, Value) and each.donated and self._bound
-            )
+            return Argument(each.name, self._given(each), each.bound and self._bound, each.donated)
 
         return made
 
@@ -179,8 +185,8 @@ class Writer:
                         raise Untraceable("a donated array is to take the place of another")
                     lines.append(f"copyto({self._names[place]}, {self._names[each]})")
                 yield f"bound_{self._names[place]}" if self._bound else self._names[place]
-            elif isinstance(each, Value):
-                copied = f"{self._names[each]}.copy()"  # the memory is used again in the next call
+            elif isinstance(each, Value) or (isinstance(each, np.ndarray) and not self._paired):
+                copied = f"{self._word(each)}.copy()"  # the memory is used again in the next call
                 yield f"{self._word(self._arrays.back)}({copied})" if self._arrays.foreign else copied
             else:
                 yield self._word(each)
@@ -361,7 +367,7 @@ class Writer:
     def _check(self, argument: Any) -> str:
         """What tells whether an argument is one that the program was made for."""
         name, value = self._given(argument), argument.value
-        if isinstance(value, Value) and self._bound and argument.donated:
+        if self._bound and argument.bound:
             return f"{name} is bound_{argument.name}"
         if isinstance(value, Value):
             kind, dtype = self._word(self._arrays.kind), self._word(self._arrays.back(np.empty(0, value.dtype)).dtype)

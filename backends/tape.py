@@ -271,6 +271,12 @@ class Argument:
     value: Any
     """What stands for it; itself where it is neither an array nor a number."""
     donated: bool
+    held: bool = False
+
+    @property
+    def bound(self) -> bool:
+        """Is it the same array from call to call?"""
+        return isinstance(self.value, Value) and (self.donated or self.held)
 
 
 @dataclass(frozen=True)
@@ -300,8 +306,13 @@ class Recording:
         return len(mine) == len(theirs) and all(map(_equal, mine, theirs))
 
 
-def record(function: Callable[..., Any], arguments: tuple[Any, ...], donate: tuple[int, ...] = ()) -> Recording:
-    """What the function does to arguments of these shapes and dtypes; `Untraceable` where that cannot be said."""
+def record(
+    function: Callable[..., Any], arguments: tuple[Any, ...], donate: tuple[int, ...] = (), held: int = 0
+) -> Recording:
+    """What the function does to arguments of these shapes and dtypes; `Untraceable` where that cannot be said.
+
+    The arguments at `donate`, and so many `held` ones at the beginning, are the same arrays from call to call.
+    """
     tape = Tape()
     inputs: list[Argument] = []
 
@@ -310,15 +321,16 @@ def record(function: Callable[..., Any], arguments: tuple[Any, ...], donate: tup
         if isinstance(leaf, np.ndarray | np.generic):
             # Whole data sets are among the arguments: what is only read needs no memory of its own.
             zero = tape.zeros((), leaf.dtype)
-            value = Value(tape, tape.zeros(leaf.shape, leaf.dtype) if donated else np.broadcast_to(zero, leaf.shape))
+            whole = donated or kept
+            value = Value(tape, tape.zeros(leaf.shape, leaf.dtype) if whole else np.broadcast_to(zero, leaf.shape))
         elif type(leaf) in (int, float):
             value = Number(tape, leaf)
-        inputs.append(Argument(f"a{len(inputs)}", value, donated))
+        inputs.append(Argument(f"a{len(inputs)}", value, donated, kept))
         return value
 
     stand_ins = []
     for index, tree in enumerate(arguments):
-        donated = index in donate
+        donated, kept = index in donate, index < held
         stand_ins.append(mapped(tree, stand_in))
     with np.errstate(all="ignore"):  # stand-ins are zeros
         outcome = function(*stand_ins)

@@ -105,9 +105,12 @@ def parts(backend: backends.Backend, data: Data, rows: int) -> Generator[Data]:
         yield from fed(backend, data.x.batches())
         return
     total = data.x.shape[0]
-    if total <= rows and not isinstance(data.x, HostRows):
-        yield data
-        return
+    if not isinstance(data.x, HostRows):
+        if HOST.owns(data.x):
+            data = moved(backend.argument, data)
+        if total <= rows:
+            yield data
+            return
     slices = [slice(start, min(start + rows, total)) for start in range(0, total, rows)]
     if not isinstance(data.x, HostRows):
         yield from (Data(*(None if part is None else part[each, ...] for part in data)) for each in slices)

@@ -1,6 +1,6 @@
 """What a user hands in, checked once and put on the device."""
 
-from math import inf
+from math import inf, isfinite
 from numbers import Real
 from operator import index
 from typing import Any
@@ -13,8 +13,17 @@ from .rows import HOST, SMALL, HostRows, SparseRows, is_sparse, kept_dtype
 from .step import Data
 
 FEEDS = ("auto", "device", "stream")
+FEW = 1 << 18
+"""Bytes. So few are checked on the host where they are given there: a device takes longer to answer at all."""
 SHARE = 0.75
 """X goes to a device with memory of its own if it takes no more of what is free there: steps need some too."""
+
+
+def home(backend: Any, *arrays: Any) -> Any:
+    """The backend on which to check arrays, or None for what is not given, before an evaluation: the host's for few."""
+    given = [array for array in arrays if array is not None]
+    few = all(map(HOST.owns, given)) and sum(array.nbytes for array in given) <= FEW
+    return HOST if few else backend
 
 
 def features(backend: Any, x: Any, model: Layer, dtype: str, name: str = "X", feed: str = "auto") -> tuple[Any, int]:
@@ -81,7 +90,7 @@ def finite(xp: Any, x: Any) -> bool:
     NaN and infinity reach the sum. Only where that is not finite, as it is too where finite numbers overflow, is each
     number asked, which takes memory for as many answers.
     """
-    return bool(xp.isfinite(xp.sum(x))) or bool(xp.all(xp.isfinite(x)))
+    return isfinite(xp.sum(x)) or bool(xp.all(xp.isfinite(x)))
 
 
 def at_once(x: Any, method: str) -> Any:

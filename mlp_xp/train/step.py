@@ -5,11 +5,13 @@ someone looks.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import array_api_compat
 
 from mlp_xp.nn import Context, Layer, Layout, Loss, schedules_in
+from mlp_xp.nn.layer import Parameters
 from mlp_xp.nn.layout import updated
 from mlp_xp.optim import Optimizer
 
@@ -173,29 +175,37 @@ def backpropagation(
 
 
 def evaluation_step(
-    backend: Any, model: Layer, layout: Layout, loss: Loss, metrics: Sequence[Metric]
+    backend: Any, model: Layer, layout: Layout, loss: Loss, metrics: Sequence[Metric], dtype: str
 ) -> Callable[..., tuple[Totals, Array]]:
     """(flat, buffers, data, totals) -> totals with the loss and metrics of a batch added, and the model's outputs."""
-    xp = backend.xp
 
-    def step(flat: Array, buffers: Array, data: Data, totals: Totals) -> tuple[Totals, Array]:
-        x = xp.astype(data.x, flat.dtype, copy=False)
-        y, _ = model.forward(xp, layout.split(xp, flat, buffers), x, Context())
-        value, _ = loss(xp, y, data.target, data.weight)
-        return add(xp, totals, loss, metrics, y, data.target, data.weight, value), y
+    def make(backend: Any) -> tuple[Callable[..., Parameters], Callable[..., tuple[Totals, Array]]]:
+        xp = backend.xp
 
-    return backend.compile(step)
+        def step(p: Parameters, data: Data, totals: Totals) -> tuple[Totals, Array]:
+            x = xp.astype(data.x, getattr(xp, dtype), copy=False)
+            y, _ = model.forward(xp, p, x, Context())
+            value, _ = loss(xp, y, data.target, data.weight)
+            return add(xp, totals, loss, metrics, y, data.target, data.weight, value), y
+
+        return partial(layout.split, xp), step
+
+    return backend.query(make, held=2)
 
 
-def prediction_step(backend: Any, model: Layer, layout: Layout) -> Callable[..., Array]:
+def prediction_step(backend: Any, model: Layer, layout: Layout, dtype: str) -> Callable[..., Array]:
     """(flat, buffers, x) -> y, without randomness."""
-    xp = backend.xp
 
-    def step(flat: Array, buffers: Array, x: Array) -> Array:
-        x = xp.astype(x, flat.dtype, copy=False)
-        return model.forward(xp, layout.split(xp, flat, buffers), x, Context())[0]
+    def make(backend: Any) -> tuple[Callable[..., Parameters], Callable[..., Array]]:
+        xp = backend.xp
 
-    return backend.compile(step)
+        def step(p: Parameters, x: Array) -> Array:
+            x = xp.astype(x, getattr(xp, dtype), copy=False)
+            return model.forward(xp, p, x, Context())[0]
+
+        return partial(layout.split, xp), step
+
+    return backend.query(make, held=2)
 
 
 def add(

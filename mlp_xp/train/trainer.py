@@ -1,7 +1,7 @@
 """The one loop: it fits, evaluates and predicts on every backend."""
 
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from functools import partial
 from itertools import accumulate, chain
 from math import isfinite, nan, prod
@@ -110,7 +110,8 @@ class Trainer:
         self._plan: Plan | None = None
         self._outputs = 0
 
-        shared = (self.backend if compile else backends.Uncompiled(self.backend), model, self.layout)
+        self._asked: Any = self.backend if compile else backends.Uncompiled(self.backend)
+        shared = (self._asked, model, self.layout)
         xp = self.backend.xp
         with self.backend.scope():
             like = self._like = xp.zeros((0,), dtype=getattr(xp, dtype), device=self.backend.device)
@@ -120,8 +121,8 @@ class Trainer:
             self._training_step = step(*shared, loss, self.optimizer, self.metrics, dtype, *half)
             if precision == "tf32":
                 self._training_step = Inside(self.backend.tf32, self._training_step)
-            self._evaluation_step = evaluation_step(*shared, loss, self.metrics)
-            self._prediction_step = prediction_step(*shared)
+            self._evaluation_step = evaluation_step(*shared, loss, self.metrics, dtype)
+            self._prediction_step = prediction_step(*shared, dtype)
             self._at_once = [
                 (metric, self.backend.compile(partial(continued, xp, metric, loss)))
                 for metric in self.metrics
@@ -505,18 +506,20 @@ class Trainer:
 
         X without y is a source of batches, see fit. A sparse X is made dense by parts, and a memory map read so.
         """
-        with self.backend.scope():
-            return self._evaluate(self._labelled(X, y, sample_weight))
+        home = inputs.home(self.backend, X, y, sample_weight)
+        with self.backend.scope(), self._scope(home):
+            return self._evaluate(self._labelled(X, y, sample_weight, home=home))
 
     def predict(self, X: Any) -> Any:
         """The model's outputs (rows, outputs), such as logits, in the library and on the device of X.
 
         A sparse X is made dense by parts, and answered by NumPy.
         """
-        with self.backend.scope():
-            x, _ = inputs.features(self.backend, X, self.model, self.dtype)
+        home = inputs.home(self.backend, X)
+        with self.backend.scope(), self._scope(home):
+            x, _ = inputs.features(home, X, self.model, self.dtype)
             weights, buffers = self._weights, self.state.buffers
-            with closing(parts(self.backend, Data(x), EVALUATION_ROWS)) as batches:
+            with closing(parts(self._asked, Data(x), EVALUATION_ROWS)) as batches:
                 y = self._joined([self._prediction_step(weights, buffers, batch.x) for batch in batches])
             return self.backend.like(y, X)
 
@@ -564,9 +567,15 @@ class Trainer:
         parts = {"model": self.model, "loss": self.loss, "optimizer": self.optimizer, "metrics": self.metrics}
         return rebuild, (parts, self.backend.word, *contents(self))
 
-    def _labelled(self, x: Any, y: Any, weight: Any = None, *, prefix: str = "", feed: str = "auto") -> Data:
+    def _scope(self, home: Any) -> AbstractContextManager[Any]:
+        """Entered within that of the backend, where `home` checks what is given."""
+        return nullcontext() if home == self.backend else home.scope()
+
+    def _labelled(
+        self, x: Any, y: Any, weight: Any = None, *, prefix: str = "", feed: str = "auto", home: Any = None
+    ) -> Data:
         fixed = self.model, self.loss, self.dtype
-        data, self._outputs = inputs.labelled(self.backend, x, y, weight, *fixed, prefix, feed)
+        data, self._outputs = inputs.labelled(home or self.backend, x, y, weight, *fixed, prefix, feed)
         return data
 
     def _validation(self, data: Any, feed: str) -> Data:
@@ -585,7 +594,7 @@ class Trainer:
     def _evaluate(self, data: Data) -> dict[str, float]:
         totals, seen = self._zero(), []
         weights, buffers = self._weights, self.state.buffers
-        with closing(parts(self.backend, data, EVALUATION_ROWS)) as batches:
+        with closing(parts(self._asked, data, EVALUATION_ROWS)) as batches:
             for batch in batches:
                 totals, y = self._evaluation_step(weights, buffers, batch, totals)
                 seen += [(y, batch.target, batch.weight)] if self._at_once else []
