@@ -1,0 +1,109 @@
+"""CUDA graphs as far as a machine without a GPU goes: what PyTorch does on the CPU is written down, and done again."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from mlp_xp.backends.cuda_graph import Graphed
+from mlp_xp.backends.on_torch import TorchBackend
+
+aten = torch.ops.aten
+WAITS = {aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.equal, aten._unique2, aten.is_nonzero}
+"""Overloads of which wait for the device, and fail in a capture."""
+
+
+class NoTransfer(TorchFunctionMode):
+    """Refuses what copies between host and device."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(function, "__name__", "")
+        from_host = name in ("asarray", "tensor", "as_tensor", "from_numpy") and not isinstance(args[0], torch.Tensor)
+        to_host = name in ("cpu", "numpy", "item", "tolist", "__array__", "__bool__", "__float__", "__int__")
+        by_tensor = name == "__getitem__" and any(
+            isinstance(each, torch.Tensor) and each.ndim == 0 for each in tree_leaves(args[1])
+        )
+        moved = name == "to" and any(str(each) == "cpu" for each in (*args[1:], *(kwargs or {}).values()))
+        if from_host or to_host or by_tensor or moved:
+            raise RuntimeError(f"operation not permitted when stream is capturing: {name}")
+        return function(*args, **(kwargs or {}))
+
+
+class Tape(TorchDispatchMode):
+    """A graph: what PyTorch is asked for while it is entered, with the numbers and the tensors of then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls: list[tuple[Any, Any, Any, Any]] = []
+        self._before: list[tuple[Any, Any]] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if function.overloadpacket in WAITS:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        if function._schema.is_mutable:
+            self._before.append((args[0], args[0].clone()))
+        given = tree_map(lambda leaf: leaf, (args, kwargs))  # lists are others than the caller's
+        result = function(*args, **kwargs)
+        self._calls.append((function, *given, result))
+        return result
+
+    def end(self) -> None:
+        """Nothing was done, only captured."""
+        for tensor, before in reversed(self._before):
+            tensor.copy_(before)
+        self._before = []
+
+    def results(self) -> list[Any]:
+        return [leaf for *_, results in self._calls for leaf in tree_leaves(results) if isinstance(leaf, torch.Tensor)]
+
+    def replay(self) -> None:
+        for function, args, kwargs, results in self._calls:
+            again = function(*args, **kwargs)
+            for old, new in zip(tree_leaves(results), tree_leaves(again), strict=True):
+                if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
+                    old.copy_(new)
+
+
+class OnHost:
+    """Takes the place of `Cuda`."""
+
+    def __init__(self) -> None:
+        self.graphs = self.replays = 0
+        self.sent: list[list[float]] = []
+
+    def scope(self) -> Any:
+        return nullcontext()
+
+    def send(self, numbers: list[float], memory: Any) -> None:
+        self.sent.append(numbers)
+        memory.copy_(torch.tensor(numbers, dtype=memory.dtype))
+
+    def warm_up(self, work: Callable[[], Any]) -> None:
+        work()
+
+    def captured(self, work: Callable[[], Any], beside: Any) -> Any:
+        tape = Tape()
+        try:
+            with NoTransfer(), tape:
+                work()
+        finally:
+            tape.end()
+        self.graphs += 1
+        return tape
+
+
+class GraphedOnHost(TorchBackend):
+    """PyTorch on the CPU, whose steps are captured as on a GPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[Any] = []
+
+    def build(self, make: Any, bounds: Any) -> Any:
+        self.steps.append(Graphed(torch, OnHost(), make(self)))
+        return self.steps[-1]
