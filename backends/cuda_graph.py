@@ -13,8 +13,6 @@ from weakref import ref
 
 from .tape import Array, Untraceable, leaves, mapped
 
-WARM_UP = 2
-"""So often a step runs on the stream of the capture before: libraries start, and take their workspace."""
 GRAPHS = 8
 """So many graphs are kept. So many captured in a row, of which none was of use again, and it is given up."""
 SMALL, LARGE = 1 << 20, 1 << 28
@@ -39,12 +37,11 @@ class Cuda:
         memory.copy_(host, non_blocking=True)
 
     def warm_up(self, work: Callable[[], Any]) -> None:
-        """Do the work beside the device's current stream, where it is captured afterwards."""
+        """Do the work on the stream on which it is captured afterwards: libraries start, and take their workspace."""
         cuda = self._torch.cuda
         self._stream.wait_stream(cuda.current_stream(self._device))
         with cuda.stream(self._stream):
-            for _ in range(WARM_UP):
-                work()
+            work()
         cuda.current_stream(self._device).wait_stream(self._stream)
 
     def captured(self, work: Callable[[], Any], beside: Any) -> Any:
@@ -91,7 +88,7 @@ class Graphed:
             return self._as_it_is(str(reason), state, *given)
         elsewhere = () if graph is None else graph.elsewhere(found)
         with self._device.scope():
-            if graph is None or elsewhere or (state is not self._state and self._described(state, []) != self._kind):
+            if graph is None or elsewhere or (state is not self._state and mapped(state, kind) != self._kind):
                 return self._another(key, state, given, found, graph, elsewhere)
             if state is not self._state:
                 overwrite(self._state, state)
@@ -111,12 +108,11 @@ class Graphed:
         self._in_a_row += 1
         if self._in_a_row > GRAPHS:
             return self._as_it_is("every step is given arrays of other shapes, or large ones elsewhere", state, *given)
-        expected = self._plain(state, *given)
+        expected = apart(self._plain(state, *given), self._state)
         try:
-            kind = self._described(state, [])
-            if kind != self._kind:
+            if mapped(state, kind) != self._kind:
                 self._graphs.clear()
-                self._state, self._kind = mapped(state, copied), kind
+                self._state, self._kind = mapped(state, copied), mapped(state, kind)
             else:
                 overwrite(self._state, state)
             own = elsewhere if before is None else {*before.own, *elsewhere}
@@ -224,8 +220,9 @@ class Graph:
         self._send(found)
         with no_numbers:
             device.warm_up(step)
-        self._constants.complete = True
-        self._graph = device.captured(lambda: overwrite(state, step()), None if beside is None else beside._graph)
+            self._constants.complete = True
+            device.warm_up(step)
+        self._graph: Any = device.captured(lambda: overwrite(state, step()), None if beside is None else beside._graph)
 
     def elsewhere(self, found: list[Any]) -> set[int]:
         """The leaves that do not lie where the graph reads them."""
@@ -249,31 +246,41 @@ def seen(array: Array) -> Callable[[Array], bool]:
     """Is another array this one, and nobody has written to it since? Keeps no array alive."""
     if array.is_inference():  # it does not say whether somebody has
         return lambda other: False
-    this, version = ref(array), array._version
-    return lambda other: this() is other and other._version == version
+    this: Callable[[], Any] = ref(array)
+    version = array._version
+    return lambda other: other is this() and version == other._version
+
+
+def kind(leaf: Any) -> Any:
+    """What the state's own memory for an array depends on."""
+    return type(leaf), getattr(leaf, "shape", None), getattr(leaf, "dtype", None)
 
 
 def copied(leaf: Any) -> Any:
     return None if leaf is None else leaf.clone()
 
 
+def apart(new: Any, old: Any) -> Any:
+    """The arrays of a tree, and copies of those that lie in the memory of another."""
+    taken = {start(leaf) for leaf in leaves(old) if leaf is not None}
+    return mapped(new, lambda leaf: leaf.clone() if leaf is not None and start(leaf) in taken else leaf)
+
+
+def start(array: Array) -> int:
+    """Where its memory begins."""
+    return array.untyped_storage().data_ptr()
+
+
 def overwrite(old: Any, new: Any) -> None:
     """Put the arrays of a tree in the place of those of another, in which some of them may lie; the dtypes stay."""
 
-    def pairs() -> Iterator[tuple[Array, Array]]:
-        for one, other in zip(leaves(old), leaves(new), strict=True):
-            if one is other:
-                continue
-            if one is None or other is None or one.shape != other.shape:
-                raise Untraceable("the state that it gives has other shapes than the one that it is given")
-            yield one, other.clone() if start(other) in taken else other
-
-    def start(leaf: Array) -> int:
-        return leaf.untyped_storage().data_ptr()
-
-    taken = {start(leaf) for leaf in leaves(old) if leaf is not None}
-    for one, other in [*pairs()]:
-        one.copy_(other)
+    changed = [pair for pair in zip(leaves(old), leaves(new), strict=True) if pair[0] is not pair[1]]
+    for one, other in changed:
+        if one is None or other is None or one.shape != other.shape:
+            raise Untraceable("the state that it gives has other shapes than the one that it is given")
+    sources = apart([other for _, other in changed], old)
+    for (one, _), source in zip(changed, sources, strict=True):
+        one.copy_(source)
 
 
 def modes(torch: Any) -> tuple[Any, Any]:
@@ -304,13 +311,27 @@ def modes(torch: Any) -> tuple[Any, Any]:
 
     aten = torch.ops.aten
     waits = aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.equal, aten._unique2
+    moves, indexes = (aten._to_copy, aten.copy_), (aten.index, aten.index_put, aten.index_put_)
+
+    def arrays(*trees: Any) -> Iterator[Array]:
+        return (leaf for leaf in leaves(trees) if isinstance(leaf, torch.Tensor))
 
     class NoNumbers(TorchDispatchMode):
-        """Says so where a step waits for numbers from the device: a capture would fail, and not say why."""
+        """Says so where a step waits for numbers from the device.
+
+        A capture would fail, not say why, and leave PyTorch before 2.12 with memory that it takes for one of a capture.
+        """
 
         def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            if function.overloadpacket in waits:
+            kwargs, called = kwargs or {}, function.overloadpacket
+            if called in waits or (called in indexes and any(each.dtype == torch.bool for each in arrays(args[1]))):
                 raise Untraceable("it asks for the numbers in an array, or decides by them: they differ in every call")
-            return function(*args, **(kwargs or {}))
+            if called in moves:
+                places = {each.device.type for each in arrays(args)}
+                if kwargs.get("device") is not None:
+                    places.add(torch.device(kwargs["device"]).type)
+                if len(places) > 1:
+                    raise Untraceable(f"it moves arrays between devices ({', '.join(sorted(places))})")
+            return function(*args, **kwargs)
 
     return Constants(), NoNumbers()

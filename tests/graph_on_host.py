@@ -1,7 +1,9 @@
 """CUDA graphs as far as a machine without a GPU goes: what PyTorch does on the CPU is written down, and done again."""
 
-from collections.abc import Callable
-from contextlib import nullcontext
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -100,10 +102,53 @@ class OnHost:
 class GraphedOnHost(TorchBackend):
     """PyTorch on the CPU, whose steps are captured as on a GPU."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: Any = OnHost) -> None:
         super().__init__()
-        self.steps: list[Any] = []
+        self._graphs_on = device
+
+    def unable(self, arithmetic: str) -> str:
+        return ""
 
     def build(self, make: Any, bounds: Any) -> Any:
-        self.steps.append(Graphed(torch, OnHost(), make(self)))
-        return self.steps[-1]
+        return Graphed(torch, self._graphs_on(), make(self))
+
+
+class Pretended:
+    """What `Cuda` takes of `torch.cuda`, and says so."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.CUDAGraph = lambda: SimpleNamespace(pool=lambda: "its memory")
+
+    def torch(self) -> Any:
+        def tensor(numbers: list[float], dtype: Any, pin_memory: bool) -> Any:
+            assert pin_memory
+            return torch.tensor(numbers, dtype=dtype)
+
+        return SimpleNamespace(cuda=self, tensor=tensor)
+
+    def Stream(self, device: Any) -> Any:
+        return SimpleNamespace(name="side", wait_stream=lambda other: self.said.append(f"side waits for {other.name}"))
+
+    def current_stream(self, device: Any) -> Any:
+        return SimpleNamespace(name="main", wait_stream=lambda other: self.said.append(f"main waits for {other.name}"))
+
+    def device(self, device: Any) -> Any:
+        return nullcontext()
+
+    @contextmanager
+    def stream(self, stream: Any) -> Iterator[None]:
+        self.said.append(f"on {stream.name}")
+        yield
+
+    @contextmanager
+    def graph(self, graph: Any, **options: Any) -> Iterator[None]:
+        inspect.signature(torch.cuda.graph).bind(graph, **options)
+        self.said.append(f"capture on {options['stream'].name}, {options['capture_error_mode']}, {options['pool']}")
+        tape = Tape()
+        try:
+            with NoTransfer(), tape:
+                yield
+        finally:
+            tape.end()
+        graph.replay = tape.replay
