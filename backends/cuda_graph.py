@@ -273,7 +273,6 @@ def start(array: Array) -> int:
 
 def overwrite(old: Any, new: Any) -> None:
     """Put the arrays of a tree in the place of those of another, in which some of them may lie; the dtypes stay."""
-
     changed = [pair for pair in zip(leaves(old), leaves(new), strict=True) if pair[0] is not pair[1]]
     for one, other in changed:
         if one is None or other is None or one.shape != other.shape:
@@ -287,6 +286,35 @@ def modes(torch: Any) -> tuple[Any, Any]:
     """What is entered around a step that is captured, and around its runs before."""
     from torch.overrides import TorchFunctionMode
     from torch.utils._python_dispatch import TorchDispatchMode
+
+    aten = torch.ops.aten
+    waits = aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.equal, aten._unique2
+    moves, indexes = (aten._to_copy, aten.copy_), (aten.index, aten.index_put, aten.index_put_)
+
+    def arrays(*trees: Any) -> Iterator[Array]:
+        return (leaf for leaf in leaves(trees) if isinstance(leaf, torch.Tensor))
+
+    class NoNumbers(TorchDispatchMode):
+        """Says so where a step waits for numbers from the device.
+
+        A capture would fail, not say why, and leave PyTorch before 2.12 with memory that it takes for one of a capture.
+        """
+
+        off = False
+
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs, called = kwargs or {}, function.overloadpacket
+            if self.off:
+                return function(*args, **kwargs)
+            if called in waits or (called in indexes and any(each.dtype == torch.bool for each in arrays(args[1]))):
+                raise Untraceable("it asks for the numbers in an array, or decides by them: they differ in every call")
+            if called in moves:
+                places = {each.device.type for each in arrays(args)}
+                if kwargs.get("device") is not None:
+                    places.add(torch.device(kwargs["device"]).type)
+                if len(places) > 1:
+                    raise Untraceable(f"it moves arrays between devices ({', '.join(sorted(places))})")
+            return function(*args, **kwargs)
 
     class Constants(TorchFunctionMode):
         """Makes an array of Python's numbers once: a graph must not fetch it from the host."""
@@ -306,32 +334,12 @@ def modes(torch: Any) -> tuple[Any, Any]:
             if key not in self._made:
                 if self.complete:
                     raise Untraceable("it does not do the same in every call: a layer or loss must be a pure function")
-                self._made[key] = function(*args, **kwargs)
+                no_numbers.off = True
+                try:
+                    self._made[key] = function(*args, **kwargs)
+                finally:
+                    no_numbers.off = False
             return self._made[key]
 
-    aten = torch.ops.aten
-    waits = aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.equal, aten._unique2
-    moves, indexes = (aten._to_copy, aten.copy_), (aten.index, aten.index_put, aten.index_put_)
-
-    def arrays(*trees: Any) -> Iterator[Array]:
-        return (leaf for leaf in leaves(trees) if isinstance(leaf, torch.Tensor))
-
-    class NoNumbers(TorchDispatchMode):
-        """Says so where a step waits for numbers from the device.
-
-        A capture would fail, not say why, and leave PyTorch before 2.12 with memory that it takes for one of a capture.
-        """
-
-        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            kwargs, called = kwargs or {}, function.overloadpacket
-            if called in waits or (called in indexes and any(each.dtype == torch.bool for each in arrays(args[1]))):
-                raise Untraceable("it asks for the numbers in an array, or decides by them: they differ in every call")
-            if called in moves:
-                places = {each.device.type for each in arrays(args)}
-                if kwargs.get("device") is not None:
-                    places.add(torch.device(kwargs["device"]).type)
-                if len(places) > 1:
-                    raise Untraceable(f"it moves arrays between devices ({', '.join(sorted(places))})")
-            return function(*args, **kwargs)
-
-    return Constants(), NoNumbers()
+    no_numbers = NoNumbers()
+    return Constants(), no_numbers

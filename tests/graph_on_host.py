@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from mlp_xp.backends.cuda_graph import Graphed
 from mlp_xp.backends.on_torch import TorchBackend
 
-aten = torch.ops.aten
+aten: Any = torch.ops.aten
 WAITS = {aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.equal, aten._unique2, aten.is_nonzero}
 """Overloads of which wait for the device, and fail in a capture."""
 
@@ -152,3 +152,61 @@ class Pretended:
         finally:
             tape.end()
         graph.replay = tape.replay
+
+
+class Elsewhere(TorchFunctionMode):
+    """What PyTorch without CUDA cannot do with the shapes of tensors on a GPU, by calls that it can."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is torch.Tensor.copy_:
+            assert args[0].device == args[1].device or args[1].is_pinned()
+            return args[0]
+        if function is not torch.Tensor.__getitem__:
+            return function(*args, **(kwargs or {}))
+        x, index = args
+        index = index if isinstance(index, tuple) else (index,)
+        axis = 0
+        for place, each in enumerate(index):
+            if each is Ellipsis:
+                axis = x.ndim - sum(other is not None for other in index[place + 1 :])
+            elif each is None:
+                x, axis = aten.unsqueeze(x, axis), axis + 1
+            elif isinstance(each, int):
+                x = aten.select(x, axis, each)
+            elif isinstance(each, slice):
+                x, axis = aten.slice(x, axis, each.start, each.stop), axis + 1
+            else:
+                assert each.device == x.device and each.ndim > 0  # without dimensions it would be fetched
+                x, axis = aten.index(x, [*[None] * axis, each]), axis + each.ndim
+        return x
+
+
+class Places(TorchDispatchMode):
+    """Notes on which devices what it sees is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        self.found += [
+            each.device.type for each in tree_leaves((args, kwargs, result)) if isinstance(each, torch.Tensor)
+        ]
+        return result
+
+
+class OnShapes(OnHost):
+    """Captures what has shapes and a device, but no numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = Places()
+
+    def send(self, numbers: list[float], memory: Any) -> None:
+        assert memory.device.type == "cuda" and memory.shape == (len(numbers),)
+
+    def captured(self, work: Callable[[], Any], beside: Any) -> Any:
+        with self.places:
+            work()
+        return SimpleNamespace(replay=lambda: None)

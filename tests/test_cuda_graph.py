@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from weakref import ref
 
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 from cases import BATCH, LAYERS, LOSSES, OPTIMIZERS, Case
-from graph_on_host import GraphedOnHost, OnHost, Pretended
+from graph_on_host import Elsewhere, GraphedOnHost, OnHost, OnShapes, Pretended
 from helpers import assert_close
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mlp_xp import backends, nn, optim, train
 from mlp_xp.backends import cuda_graph
 from mlp_xp.backends.cuda_graph import GRAPHS, Cuda, Graphed
+from mlp_xp.train.step import Data, State, training_step, zero_totals
 
 RNG = np.random.default_rng(0)
 X, LABELS = RNG.normal(size=(18, 4)), np.arange(18) % 3
@@ -154,6 +157,37 @@ def test_it_is_captured_on_a_stream_of_its_own_after_it_has_run_there() -> None:
     warm_up = ["side waits for main", "on side", "main waits for side"]
     captures = [f"capture on side, thread_local, {pool}" for pool in (None, "its memory")]
     assert cuda.said == [*warm_up * 2, captures[0], *warm_up * 2, captures[1]] and found.fallback == ""
+
+
+SHAPES: dict[str, tuple[nn.Layer, optim.Optimizer]] = {
+    "rectifiers, normalisation, noise": (nn.Sequential(*NET), optim.Adam()),
+    "constants": (nn.Sequential(nn.Linear(4, 5), nn.Sigmoid(), nn.Linear(5, 3), nn.HardTanh()), optim.LAMB(RATE)),
+    "every option": (nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)), OPTIMIZERS["SGD, every option"]),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
+@pytest.mark.parametrize("name", SHAPES)
+def test_on_a_gpu_nothing_in_it_would_be_on_the_host(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """With tensors that say that they are on a GPU, and have no numbers."""
+    model, rule = SHAPES[name]
+    for method in ("_check", "_distances"):
+        monkeypatch.setattr(Graphed, method, lambda *_: [])
+    settings = train.Trainer(model, nn.SoftmaxCrossEntropy(), rule, backend="numpy", l2=0.1)._settings(True)
+    device, backend, layout = OnShapes(), GraphedOnHost(), nn.Layout(model)
+    backend._graphs_on = lambda: device
+    with FakeTensorMode(), Elsewhere(), torch.no_grad():
+        backend.device = torch.device("cuda:0")
+        zeros = partial(torch.zeros, device=backend.device)
+        loss, metrics = nn.SoftmaxCrossEntropy(class_weight=(0.5, 1.0, 2.0)), (train.Accuracy(), train.LogLoss())
+        step: Any = training_step(backend, model, layout, loss, rule, metrics, "float32")
+        flat, buffers = zeros(layout.size), zeros(layout.buffers.size) if layout.buffers.entries else None
+        totals = zero_totals(backend.xp, loss, metrics, zeros(0), 3)
+        state = State(flat, rule.start(backend.xp, flat), buffers, totals)
+        data = Data(zeros(18, 4), zeros(18, dtype=torch.int32), None, zeros(4, 4, dtype=torch.int32))
+        vectors = tuple(None if each is None else torch.zeros_like(flat) for each in settings.vectors)
+        step(state, data, 1, settings._replace(vectors=vectors))
+    assert step.reason == "" and set(device.places.found) == {"cuda"} and len(device.places.found) > 100
 
 
 def test_the_state_stays_where_it_is_and_can_be_read_in_between() -> None:
