@@ -146,6 +146,9 @@ class Backend:
         It is written against that backend's `xp`, `fuse` and `half`. `make` may be called with another backend as well,
         to see there what the step does: what arrays it closes over it makes itself. bounds: from 0 to their length,
         where vectors in the state may be cut: what the step gives, the state of the next, may hold them so (`whole`).
+
+        The step may be called with arrays in place of the numbers that differ from call to call: without dimensions,
+        but for its third argument, the index of a batch, which is then of shape (1,).
         """
         return self.compile(make(self), donate=(0,))
 

@@ -10,6 +10,7 @@ from . import team
 from .arrays import Arrays
 from .base import NO_TF32, Array, Backend, BackendError, Pair, Status, composed, load
 from .compiled import Compiled
+from .cuda_graph import Cuda, Graphed
 from .on_numpy import NumPyBackend
 from .query import Query, Shared
 from .scope import Scope, computing
@@ -89,10 +90,15 @@ class TorchBackend(Backend):
         return Scope(no_grad, *computing()) if self.device.type == "cpu" else no_grad
 
     def build(self, make: Callable[[Backend], Callable[..., Any]], bounds: Sequence[int]) -> Callable[..., Any]:
-        """On the CPU: recorded for NumPy, and replayed in the tensors' memory, in PyTorch's threads where large."""
-        if self.device.type != "cpu":
-            return super().build(make, bounds)
+        """On the CPU: recorded for NumPy, and replayed in the tensors' memory, in PyTorch's threads where large.
+
+        On a CUDA GPU: captured as a CUDA graph.
+        """
         torch, plain = self._torch, make(self)
+        if self.device.type == "cuda":
+            return Graphed(torch, Cuda(torch, self.device), plain)
+        if self.device.type != "cpu":
+            return plain
         tensors = Arrays(torch.Tensor, torch.Tensor.numpy, torch.from_numpy, in_threads(torch))
         try:
             return Compiled(make(NumPyBackend(launcher=team.launcher)), (0,), tensors, plain)

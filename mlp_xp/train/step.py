@@ -76,6 +76,8 @@ class Data(NamedTuple):
         if self.batches is None:
             return self
         rows = self.batches[index, ...]
+        if rows.ndim > 1:  # the index is an array of one number, see `Backend.build`
+            rows = rows[0, ...]
         weight = None if self.weight is None else xp.take(self.weight, rows, axis=0)
         return Data(xp.take(self.x, rows, axis=0), xp.take(self.target, rows, axis=0), weight)
 
