@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 
-STEPS_TOGETHER, WORK_TOGETHER = 32, 1 << 30
-"""So many steps are made together at most, and rows times parameters: a tenth of a second, so that Ctrl-C is heard."""
+STEPS_TOGETHER, WORK_TOGETHER = 32, 1 << 33
+"""So many steps are made together at most, and rows times parameters: half a second on two cores, as Ctrl-C waits."""
 
 
 class Plan:
