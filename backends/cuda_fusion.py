@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .cuda_part import PRELUDE, THREADS, Parameters, Part, Unfit, is_computed, is_view
+from .cuda_part import LONGEST, PRELUDE, THREADS, Parameters, Part, Unfit, is_computed, is_view
 from .tape import Call, Recorded, Recording, Value, recorded_in
 
 MOST_PARAMETERS = 60
@@ -38,13 +38,14 @@ class Kernel:
     def write(self, names: dict[str, str]) -> None:
         """Set its name, that of the kernel among these which has the same source, and what it is to be called with."""
         self.blocks, self.parameters = 0, Parameters()
-        body = ["__shared__ double room[THREADS];", "const int t = threadIdx.x;", "int block = blockIdx.x;"]
+        body: list[str] = []
         for part in self.parts:
             lines = part.lines(self.parameters)
             self.blocks += part.blocks
             head = [f"const int blocks = {part.blocks};", *lines[:1]]
             body += [f"if (block < {part.blocks}) {{", *head, *lines[1:], "return;", "}", f"block -= {part.blocks};"]
-        inside = "\n    ".join(body[:-1])
+        head = ["__shared__ double room[THREADS];", "const int t = threadIdx.x;", "int block = blockIdx.x;"]
+        inside = "\n    ".join([*head, *self.parameters.loads(), *body[:-1]])
         source = f"({', '.join(self.parameters.types.values())}) {{\n    {inside}\n}}\n"
         self.name = names.setdefault(source, f"kernel_{len(names)}")
 
@@ -58,6 +59,32 @@ def regrouped(recording: Recording) -> tuple[Recording, str]:
 
 
 def by_lines(call: Call) -> Iterator[Call]:
+    """The call as others that kernels can do, where there are such."""
+    yield from _as_sums(call) if call.function is np.vecdot else _by_rows(call)
+
+
+def _as_sums(call: Call) -> Iterator[Call]:
+    """A product of vectors, as the sum of the products of their numbers: of long vectors the sums of lines first."""
+    (result,), (x, y) = call.results, call.arguments
+    shape = np.broadcast_shapes(x.shape, y.shape)
+
+    def another(kind: str, function: Any, arguments: tuple[Any, ...], shape: tuple[int, ...]) -> Iterator[Call]:
+        value = Value(result.tape, np.broadcast_to(np.zeros((), result.dtype), shape))
+        yield Call(kind, function, arguments, (value,))
+
+    (last,) = another("elementwise", np.multiply, (x, y), shape)
+    yield last
+    length = max(each for each in range(1, min(shape[-1], LONGEST) + 1) if shape[-1] % each == 0)
+    if 1 < length < shape[-1] <= length * LONGEST:
+        shape = (*shape[:-1], shape[-1] // length, length)
+        (last,) = another("view", np.reshape, (last.results[0], shape), shape)
+        yield last
+        (last,) = another("reduction", np.add.reduce, (last.results[0], -1, None, None, False), shape[:-1])
+        yield last
+    yield Call("reduction", np.add.reduce, (last.results[0], -1, None, None, False), (result,))
+
+
+def _by_rows(call: Call) -> Iterator[Call]:
     """A sum over the last two axes as one of the sums of the rows, which several blocks can take."""
     (result,) = call.results if call.kind == "reduction" else (None,)
     x, axis, dtype, out, kept = call.arguments if result is not None else (None,) * 5

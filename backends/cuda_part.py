@@ -111,10 +111,15 @@ class Parameters:
             name = self.names[key] = f"{'q' if written_to else 'p'}{len(self.names)}"
             self.things[name] = thing
             if isinstance(thing, Number):
-                self.types[name] = f"const {number_type(thing)} {name}"
+                self.types[name] = f"const {number_type(thing)}* at_{name}"
             else:
                 self.types[name] = f"{'' if written_to else 'const '}{TYPES[thing.dtype]}* {name}"
         return self.names[key]
+
+    def loads(self) -> list[str]:
+        """The statements that take the numbers out of memory."""
+        numbers = ((name, thing) for name, thing in self.things.items() if isinstance(thing, Number))
+        return [f"const {number_type(thing)} {name} = *at_{name};" for name, thing in numbers]
 
 
 class Part:

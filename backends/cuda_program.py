@@ -1,4 +1,8 @@
-"""A recorded function as a straight list of CuPy's calls and of kernels made for it, in memory that is kept."""
+"""A recorded function as a straight list of products and of kernels made for it, in memory that is kept.
+
+Numbers that differ from call to call are put into memory of the device by one kernel before all others. So the others
+are launched with the same arguments in every call, and can be replayed as a CUDA graph.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -10,16 +14,18 @@ import numpy as np
 
 from .arrays import Arrays
 from .compiled import Compiled
+from .cublas import Products
 from .cuda_fusion import Kernel, regrouped
 from .cuda_kernel import launcher
 from .cuda_part import THREADS, is_view
+from .cuda_replay import Replay
+from .cuda_words import number_type
 from .elementwise import CUDA, Loop
-from .fused import FusedLoop
 from .lean import lean
 from .memory import Arena, Memory
 from .on_numpy import NumPyBackend
 from .program import Program, Writer
-from .tape import Call, Recorded, Recording, Untraceable, Value, leaves, mapped
+from .tape import Array, Call, Number, Recorded, Recording, Untraceable, Value, leaves, mapped
 
 REDUCTIONS = {
     np.add.reduce: "sum",
@@ -42,43 +48,56 @@ class Recorder(NumPyBackend):
         return self._half(name)
 
     def fuse(self, rule: Callable[..., Any]) -> Callable[..., Any]:
-        loop = FusedLoop(rule, CUDA, partial(launcher, self._cupy.RawKernel))
-
-        def in_place(p: Any, *others: Any) -> None:
-            *slots, g, coefficients, vectors = others
-            if not loop.run(p, g, tuple(slots), coefficients, vectors):
-                raise Untraceable("the update cannot be run in place")
-
         def update(p: Any, g: Any, slots: tuple[Any, ...], coefficients: Any, vectors: Any) -> Any:
-            if not (isinstance(p, Value) and is_elementwise(rule, p, g, slots, coefficients, vectors)):
+            arrays = p, g, *slots, *(vector for vector in vectors if vector is not None)
+            loop = looped(rule, arrays, (p, g, slots, coefficients, vectors))
+            if loop is None:
                 return rule(lean, p, g, slots, coefficients, vectors)
+            launch = launcher(self._cupy.RawKernel, loop, in_memory=True)
+
+            def in_place(p: Any, *others: Any) -> None:
+                *slots, g, numbers, vectors = others
+                launch([p, g, *slots, *(vector for vector in vectors if vector is not None)], numbers)
+
             p, *new = p.tape.overwrite(in_place, (p, *slots), (g, coefficients, vectors))
             return p, tuple(new)
 
         return update
 
 
-def is_elementwise(rule: Callable[..., Any], p: Value, g: Any, slots: Any, coefficients: Any, vectors: Any) -> bool:
-    numbers = [each.example if isinstance(each, Recorded) else each for each in coefficients]
+def looped(rule: Callable[..., Any], arrays: tuple[Any, ...], arguments: tuple[Any, ...]) -> Loop | None:
+    """The rule as the body of a loop, if it is elementwise and all its arrays are alike."""
+    p, g, slots, coefficients, vectors = arguments
+    if not all(isinstance(each, Value) and (each.shape, each.dtype) == (p.shape, p.dtype) for each in arrays):
+        return None
+    numbers = [each.example if isinstance(each, Recorded) else float(each) for each in coefficients]
+    if not all(type(each) is float for each in numbers):
+        return None
     try:
-        Loop(rule, (p, g, slots, numbers, vectors), p.dtype.name, CUDA)
+        return Loop(rule, (p, g, slots, numbers, vectors), p.dtype.name, CUDA)
     except Exception:  # whatever a stand-in is not fit for
-        return False
-    return True
+        return None
 
 
 class CudaCompiled(Compiled):
     """A pure function that is recorded from the shapes of CuPy's arrays alone, and from then on replayed on the GPU.
 
     Each program is tried first, on copies of what is donated, beside the function as it is: where it fails, or gives
-    something else, the function runs as it is.
+    something else, the function runs as it is. It is a graph where its products are those of `products`, and nothing
+    in it takes what differs from call to call from the host.
     """
 
     def __init__(
-        self, cupy: Any, function: Callable[..., Any], donate: tuple[int, ...], plain: Callable[..., Any], reason: str
+        self,
+        cupy: Any,
+        function: Callable[..., Any],
+        donate: tuple[int, ...],
+        plain: Callable[..., Any],
+        reason: str,
+        products: Products | None = None,
     ) -> None:
         super().__init__(function, donate, Arrays(cupy.ndarray), plain, reason)
-        self._cupy = cupy
+        self._cupy, self._products = cupy, products
         self._arena = Arena(lambda nbytes: cupy.empty(nbytes, dtype=cupy.uint8))
 
     def _seen(self, leaf: Any) -> Any:
@@ -88,25 +107,31 @@ class CudaCompiled(Compiled):
 
     def _written(self, recording: Recording, arguments: tuple[Any, ...]) -> Program:
         grouped, source = regrouped(recording)
-        program = CudaWriter(grouped, self._arena, self._arrays, self._cupy, source).program()
+        program = CudaWriter(grouped, self._arena, self._arrays, self._cupy, source, self._products).program()
         self._try(program, arguments)
         return program
 
     def _try(self, program: Program, arguments: tuple[Any, ...]) -> None:
-        def copied() -> tuple[Any, ...]:
-            def copy(leaf: Any) -> Any:
-                return leaf.copy() if self._is_array(leaf) else leaf
+        def copied(tree: Any) -> Any:
+            return mapped(tree, lambda leaf: leaf.copy() if self._is_array(leaf) else leaf)
 
-            pairs = enumerate(arguments)
-            return tuple(mapped(each, copy) if index in self._donate else each for index, each in pairs)
+        def fresh() -> tuple[Any, ...]:
+            return tuple(copied(each) if index in self._donate else each for index, each in enumerate(arguments))
 
-        mine = program.run(*program.bind(copied()))
-        theirs = self._plain(*copied())
-        before = [leaf for index in self._donate for leaf in leaves(arguments[index])]
-        before += [None] * (len(list(leaves(theirs))) - len(before))
-        for one, other, old in zip(leaves(mine), leaves(theirs), before, strict=False):
-            if self._is_array(other) and not self._agree(one, other, old):
-                raise Untraceable("kernels made for it gave other numbers than the step as it is written")
+        mine, theirs = program.run(*program.bind(fresh())), self._plain(*fresh())
+        if not self._all_agree(mine, theirs, [arguments[index] for index in self._donate]):
+            raise Untraceable("kernels made for it gave other numbers than the step as it is written")
+        replay: Replay | None = program.space.get("replay")
+        if replay is not None:  # it gives what becomes of the first argument: another step from there is a graph
+            before, others = copied(theirs), arguments[1:]
+            if not self._all_agree(program.run(mine, *others), self._plain(theirs, *others), before):
+                replay.give_up("its graph gave other numbers than the step as it is written")
+
+    def _all_agree(self, mine: Any, theirs: Any, before: Any) -> bool:
+        known = [*leaves(before)]
+        known += [None] * (len(list(leaves(theirs))) - len(known))
+        found = zip(leaves(mine), leaves(theirs), known, strict=False)
+        return all(self._agree(one, other, old) for one, other, old in found if self._is_array(other))
 
     def _agree(self, one: Any, other: Any, old: Any) -> bool:
         """Does a kernel do the right thing? Not the same: where a gradient is nothing but rounding, signs differ."""
@@ -129,11 +154,22 @@ class CudaCompiled(Compiled):
 class CudaWriter(Writer):
     """Writes a program for CuPy's arrays."""
 
-    def __init__(self, recording: Recording, arena: Arena, arrays: Arrays, cupy: Any, source: str) -> None:
+    def __init__(
+        self, recording: Recording, arena: Arena, arrays: Arrays, cupy: Any, source: str, products: Products | None
+    ) -> None:
         super().__init__(recording, True, arena, arrays)
         self._cupy, self._space["copyto"] = cupy, cupy.copyto
         self._module = cupy.RawModule(code=source)
-        self.source = source
+        self._products = products
+        self._numbers: list[str] = []
+        """The lines that compute numbers on the host."""
+        self._cells: dict[Any, Array] = {}
+        """Where a number lies on the device."""
+        count = sum(isinstance(each.value, Number) for each in recording.inputs)
+        count += sum(call.kind == "number" for call in recording.calls)
+        self._memory = cupy.empty(max(8 * count, 1), dtype=cupy.uint8)
+        self._obstacle = "" if products is not None else "CuPy multiplies with another library than cuBLAS"
+        """Why there can be no graph."""
 
     def _seen(self) -> Iterator[str]:
         """Kernels and products take what is given to lie without gaps."""
@@ -142,7 +178,49 @@ class CudaWriter(Writer):
                 given = self._given(each)
                 yield f"{each.name} = {given} if {given}.flags.c_contiguous else {given}.copy()"
 
+    def _arranged(self, seen: list[str], lines: list[str], constant: bool) -> list[str]:
+        before = [*seen, *self._numbers, *self._told()]
+        if self._obstacle or not constant or not lines:
+            return [*before, *lines]
+        assert self._products is not None
+        self._space["replay"] = Replay(self._cupy, self._products)
+        arrays = (each.name for each in self._recording.inputs if isinstance(each.value, Value))
+        return [
+            *before,
+            "def launches():",
+            *(f"    {line}" for line in lines),
+            f"replay(launches, {', '.join(arrays)})",
+        ]
+
+    def _told(self) -> Iterator[str]:
+        """The line that puts the numbers where kernels read them."""
+        told = [each for each in self._cells if isinstance(each, Number)]
+        if told:
+            kernel = self._word(self._cupy.RawKernel(numbers_source(told), NUMBERS))
+            memory, words = self._word(self._memory), ", ".join(map(self._word, told))
+            yield f"{kernel}((1,), ({THREADS},), ({memory}, {words}))"
+
+    def _cell(self, number: Any) -> Any:
+        """The array that a number is in; other things as they are."""
+        if not isinstance(number, Number) and type(number) not in (int, float):
+            return number
+        if number not in self._cells:
+            if isinstance(number, Number):
+                place = 8 * sum(isinstance(each, Number) for each in self._cells)
+                kind = np.int64 if number_type(number) == "long long" else np.float64
+                self._cells[number] = self._memory[place : place + 8].view(kind)
+            else:
+                self._cells[number] = self._cupy.asarray(np.array([number], np.float64))
+        return self._cells[number]
+
     def _written(self, index: int, call: Call) -> Iterator[str]:
+        if call.kind == "number":
+            self._numbers += super()._written(index, call)
+            return
+        if call.kind == "overwrite":
+            call = replace(call, arguments=mapped(call.arguments, self._cell))
+        elif call.kind != "kernel":
+            self._obstacle = self._obstacle or obstacle(call)
         if call.kind == "kernel":
             self._plan.release(index)
             yield self._launch(index, call)
@@ -163,7 +241,7 @@ class CudaWriter(Writer):
         for root in call.results:
             words[root] = self._stored(index, kernel, root)
         things = kernel.parameters.things.items()
-        given = [words[thing] if thing_is_written(name) else self._word(thing) for name, thing in things]
+        given = [words[thing] if thing_is_written(name) else self._word(self._cell(thing)) for name, thing in things]
         function = self._word(self._module.get_function(kernel.name))
         return f"{function}(({kernel.blocks},), ({THREADS},), ({', '.join(given)},))"
 
@@ -200,9 +278,10 @@ class CudaWriter(Writer):
             asked = f", dtype={dtype}" if call.arguments[2] is not None else ""
             return f"{self._word(getattr(cupy, name))}({x}, axis={axis}, out={target}, keepdims={keepdims}{asked})"
         if call.kind == "product" and call.function is np.matmul:
-            flat = all(each.ndim <= 2 for each in call.arguments)
+            flat = is_flat(call)
             words.append(target if flat else f"out={target}")  # `matmul` itself takes several times as long to start
-            return f"{self._word(cupy.dot if flat else cupy.matmul)}({', '.join(words)})"
+            dot = cupy.dot if self._products is None else self._products.dot
+            return f"{self._word(dot if flat else cupy.matmul)}({', '.join(words)})"
         return super()._writing(call, words, target)
 
     def _joined(self, call: Call, target: str) -> Iterator[str]:
@@ -241,6 +320,41 @@ class CudaWriter(Writer):
         if not hasattr(self._cupy, name):
             raise Untraceable(f"CuPy has no {name}")
         return getattr(self._cupy, name)
+
+
+NUMBERS = "kernel_numbers"
+
+
+def numbers_source(numbers: list[Number]) -> str:
+    """A kernel that writes what it is given as arguments into memory, one after the other, 8 bytes each."""
+    kinds = [number_type(each) for each in numbers]
+    given = ", ".join(f"const {kind} n{place}" for place, kind in enumerate(kinds))
+    lines = "\n".join(f"    *({kind}*)(to + {8 * place}) = n{place};" for place, kind in enumerate(kinds))
+    return f"""\
+extern "C" __global__ void {NUMBERS}(char* to, {given}) {{
+    if (threadIdx.x != 0) return;
+{lines}
+}}
+"""
+
+
+REPLAYED = ("elementwise", "reduction", "conversion", "gather", "join")
+"""Kinds of calls that are launches and nothing else."""
+
+
+def is_flat(call: Call) -> bool:
+    """Is it a product of matrices?"""
+    return call.function is np.matmul and all(each.ndim <= 2 for each in call.arguments)
+
+
+def obstacle(call: Call) -> str:
+    """Why a call that is no kernel cannot be part of a graph: it takes a number, or who knows what, from the host."""
+    if any(isinstance(each, Number) for each in call.sources):
+        return "an array is cut at, or met by, a number that differs from step to step"
+    if is_flat(call) or call.kind in REPLAYED or (is_view(call) and (call.kind == "view" or not call.results[0].size)):
+        return ""
+    function = getattr(call.function, "func", call.function)
+    return "" if function in (np.argmax, np.argmin) else f"a step calls CuPy's {function.__name__}"
 
 
 def thing_is_written(name: str) -> bool:

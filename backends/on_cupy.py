@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
 from .base import NO_TF32, Array, Backend, BackendError, Status, load
+from .cublas import Products, library
 from .cuda_kernel import launcher
 from .cuda_program import CudaCompiled, Recorder
 from .elementwise import CUDA
@@ -194,11 +195,31 @@ class CuPyBackend(Backend):
             recorded, reason = make(Recorder(self._cupy, self.half)), ""
         except Exception as error:  # NumPy has no such dtype
             recorded, reason = plain, f"it cannot be recorded: {error}"
-        return CudaCompiled(self._cupy, recorded, (0,), plain, reason)
+        return CudaCompiled(self._cupy, recorded, (0,), plain, reason, self._products())
+
+    def _products(self) -> Products | None:
+        with self.scope():
+            return products(self.device.id)
 
     def synchronize(self) -> None:
         with self.scope():
             self._cupy.cuda.get_current_stream().synchronize()
+
+
+@cache
+def products(device: int) -> Products | None:
+    """Those on the current device, for all backends there; None where CuPy multiplies with something else."""
+    import cupy
+
+    found = library(cupy)
+    if found is None:
+        return None
+    hopper = int(cupy.cuda.Device(device).compute_capability) >= 90
+    return Products(cupy, found, partial(is_tf32, cupy), (32 if hopper else 4) << 20)  # as cuBLAS recommends
+
+
+def is_tf32(cupy: Any) -> bool:
+    return cupy._core.get_compute_type(np.float32) == COMPUTE_TYPE_TF32
 
 
 create = CuPyBackend

@@ -136,8 +136,8 @@ class Writer:
         self._lends = np.matmul in arrays.calls and any(multiplications(call) >= LARGE for call in self._calls)
 
     def program(self) -> Program:
-        lines = list(self._seen())
-        lines += [line for index, call in enumerate(self._calls) for line in self._written(index, call)]
+        seen = list(self._seen())
+        lines = [line for index, call in enumerate(self._calls) for line in self._written(index, call)]
         results = list(self._results(lines))
         constant = bool(self._bound and self._paired) and all(
             leaf in self._paired or not isinstance(each, Recorded) for leaf, each in enumerate(self._outcome)
@@ -151,12 +151,16 @@ class Writer:
                 f"{_pattern(arguments)} = arguments",
                 f"if not ({checks}):",
                 "    return miss",
-                *lines,
+                *self._arranged(seen, lines, constant),
                 f"return {'outcome' if constant else self._tree(outcome)}",
             ]
         )
         source = f"def run(*arguments):\n    {body}\n"
         return Program(source, self._space, arguments, self._views, outcome if constant else None, self._arrays)
+
+    def _arranged(self, seen: list[str], lines: list[str], constant: bool) -> list[str]:
+        """Both one after the other. constant: is the outcome the same arrays in every call?"""
+        return [*seen, *lines]
 
     def _argument_of(self, inputs: Iterator[Any]) -> Callable[[Any], Argument]:
         def made(_: Any) -> Argument:

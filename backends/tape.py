@@ -141,8 +141,11 @@ class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
         raise Untraceable(f"numpy.{ufunc.__name__}.{method} with {', '.join(options) or 'out'}")
 
     def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
-        if function in LIKE:  # looks at no number
+        fixed = function is np.full_like and next(recorded_in((*arguments[1:], *options.values())), None) is None
+        if function in LIKE or fixed:  # looks at no number
             return function(*example(arguments), **dict(zip(options, example(tuple(options.values())), strict=True)))
+        if function is np.stack and options == {"axis": -1}:
+            return np.concatenate([each[..., None] for each in arguments[0]], axis=-1)
         if function is np.concatenate and set(options) <= {"axis"}:
             axis = options.get("axis", 0)
             return self.tape.call("join", lambda *parts: np.concatenate(parts, axis), tuple(arguments[0]), (axis,))

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import BATCH, LAYERS, LOSSES, OPTIMIZERS, Case
-from cuda_on_host import COUNTS, Compiler, CuPyOnHost, OnDevice, on_device, together
+from cuda_on_host import COUNTS, Compiler, CuBLAS, CuPyOnHost, OnDevice, Stream, launched, on_device, together
 from helpers import assert_close
 from test_cuda_kernel import has_compiler, nvrtc  # noqa: F401 (a fixture)
 
 from mlp_xp import backends, nn, optim, train
 from mlp_xp.backends import cuda_part, cuda_words
+from mlp_xp.backends.cublas import Products
 from mlp_xp.backends.cuda_program import CudaCompiled, Recorder
 from mlp_xp.backends.lean import lean
 from mlp_xp.backends.program import Program
@@ -146,7 +147,8 @@ def assert_agrees(backend: Any, name: str) -> None:
     found, expected = RUNS[name](backend), RUNS[name]("numpy")
     step = found._training_step
     assert isinstance(step, CudaCompiled) and step.reason == ""
-    assert all(isinstance(program, Program) for program in step._found.values())
+    programs = [*step._found.values()]
+    assert all(isinstance(program, Program) and program.space["replay"].reason == "" for program in programs)
     mine, theirs = found.state, expected.state
     pairs = [(mine.flat, theirs.flat), *zip(mine.slots, theirs.slots, strict=True)]
     for one, other in pairs if theirs.buffers is None else [*pairs, (mine.buffers, theirs.buffers)]:
@@ -187,7 +189,7 @@ def test_every_loss(compiler: Compiler, name: str) -> None:
 
 def test_all_these_kernels_compile(compiler: Compiler, nvrtc: Callable[..., bytes]) -> None:  # noqa: F811
     code = nvrtc(together(compiler.sources), "--device-debug")  # a tenth of the time
-    kernels = [name for source in compiler.sources for name in re.findall(r"(kernel_\d+|rule)\(", source)]
+    kernels = [name for source in compiler.sources for name in re.findall(r"(kernel_\w+|rule)\(", source)]
     assert code.count(b".visible .entry") == len(kernels) > 300
 
 
@@ -243,9 +245,16 @@ def sealed(backend: CuPyOnHost) -> Iterator[None]:
 
 
 def test_a_step_takes_few_launches_no_memory_and_no_number(compiler: Compiler) -> None:
-    """Kernels: the rows, three layers with the loss and its gradient, two layers back, Adam's; and eight products."""
+    """Kernels: the numbers, the rows, three layers with the loss and its gradient, two layers back, and Adam's.
+
+    Beside them eight products. The second step is captured; from then on all but the first kernel are one graph.
+    """
+    before = len(Stream.graphs)
     kernels, calls = steps(compiler)
-    assert kernels[1:] == [7] * 3 and calls[1:] == [8] * 3
+    assert kernels[1] == 8 and calls[1] == 8
+    assert len(Stream.graphs) == before + 2  # that of the trial too
+    assert kernels[2:] == [1, 1] and calls[2:] == [0, 0]
+    assert Stream.graphs[-1].launched == 3 and len(Stream.graphs[-1].work) == 15
     kernels, calls = steps(compiler, compile=False)
     assert kernels[1:] == [1] * 3 and calls[1] > 40
 
@@ -267,8 +276,7 @@ def cupy_on_host_memory(compiler: Compiler) -> Any:
     own = compiler.cupy()
     own.seen, own.given = seen, given
     own.ndarray, own.asarray, own.empty = cupy.ndarray, given, lambda size, dtype: given(np.full(size, 0xCB, dtype))
-    own.dot = lambda a, b, out: np.dot(seen(a), seen(b), out=seen(out))
-    own.copyto = lambda to, x: np.copyto(seen(to), seen(x))
+    own.copyto = lambda to, x: launched(partial(np.copyto, seen(to), seen(x)))
     return own
 
 
@@ -294,7 +302,8 @@ def test_arrays_of_cupy_are_cut_and_bound_as_those_of_numpy_are(compiler: Compil
             state = step(state, data, index, trainer._settings(False, trainer.step))
         return [leaf for leaf in leaves(state) if leaf is not None]
 
-    step = CudaCompiled(cupy, make(Recorder(cupy, np.dtype)), (0,), lambda *_: pytest.fail(step.reason), "")
+    products = Products(cupy, CuBLAS(), lambda: False, workspace=64)
+    step = CudaCompiled(cupy, make(Recorder(cupy, np.dtype)), (0,), lambda *_: pytest.fail(step.reason), "", products)
     for one, other in zip(run(step, cupy.given), run(make(backends.select("numpy")), np.array), strict=True):
         assert isinstance(one, cupy.ndarray)
         assert_close(cupy.seen(one), other, 64)
@@ -304,7 +313,7 @@ def test_layers_of_one_shape_have_kernels_in_common(tmp_path: Path) -> None:
     made = Compiler(tmp_path)
     with made.collecting():
         RUNS["30 layers"](CuPyOnHost(made))
-    (source,) = [each for each in made.sources if "kernel_" in each]
+    (source,) = [each for each in made.sources if "kernel_0" in each]
     assert source.count("__global__") < 12
 
 
@@ -345,6 +354,8 @@ def test_mixed_precision_goes_the_same_way(compiler: Compiler, precision: str) -
         for compile in ("auto", False)
     )
     assert found.fallback == ""
+    for program in found._training_step._found.values():  # type: ignore[attr-defined]
+        assert program.space["replay"].reason == ""
     assert_close(np.asarray(found.state.flat), np.asarray(expected.state.flat), 64)
 
 
@@ -381,6 +392,8 @@ def odd(xp: Any, x: Any, n: Any, k: Any) -> Any:
         xp.take(x, n, axis=0),
         xp.take(x, n, axis=1),
         x / xp.sqrt(xp.sum(x * x, axis=0, keepdims=True)) / xp.sum(xp.abs(x), axis=1, keepdims=True),
+        xp.vecdot(x, x + 1.0),
+        xp.stack([xp.sum(x), xp.full_like(xp.sum(x), 3.0)], axis=-1),
     )
 
 
@@ -394,6 +407,14 @@ def test_lines_too_long_for_a_few_threads_are_cupys(compiler: Compiler, monkeypa
     x = np.random.default_rng(3).normal(size=(6, 7))
     step = replayed(compiler, lambda xp, x: (xp.sum(x * x, axis=0), xp.sum(x + x), xp.max(x, axis=1) * 2.0), x)
     assert step.reason == ""
+
+
+@pytest.mark.parametrize("size", [1, 7, 8192, 3 * 8192, 8209])
+def test_products_of_long_vectors_are_sums_of_lines(compiler: Compiler, size: int) -> None:
+    """CuPy has none; and one of a prime number of elements is no sum of lines that are alike."""
+    x, y = np.random.default_rng(3).uniform(size=(2, 2, size))
+    for one, other in ((x, y), (x[0], y[0])):
+        assert replayed(compiler, lambda xp, x, y: (xp.vecdot(x, y), xp.vecdot(x, x) + 1.0), one, other).reason == ""
 
 
 def test_half_precision_is_left_to_cupy(compiler: Compiler) -> None:
