@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -99,9 +100,11 @@ class TorchBackend(Backend):
             return Graphed(torch, Cuda(torch, self.device), plain)
         if self.device.type != "cpu":
             return plain
-        tensors = Arrays(torch.Tensor, torch.Tensor.numpy, torch.from_numpy, in_threads(torch))
+        calls, awake = in_threads(torch), team.Awake()
+        calls[np.matmul] = awake.after(calls[np.matmul])
+        tensors = Arrays(torch.Tensor, torch.Tensor.numpy, torch.from_numpy, calls)
         try:
-            return Compiled(make(NumPyBackend(launcher=team.launcher)), (0,), tensors, plain)
+            return Compiled(make(NumPyBackend(launcher=partial(team.launcher, awake))), (0,), tensors, plain)
         except BackendError as reason:  # NumPy has no such dtype
             return Compiled(plain, (0,), tensors, reason=str(reason))
 

@@ -1,10 +1,12 @@
 """The threads in which PyTorch computes, for loops that numba has compiled.
 
-They wait busily for the next product, so that threads of another pool only get in their way. PyTorch's builds for Linux
-bring GCC's OpenMP library, whose pool is open to whoever calls it; where there is another one, loops run in one thread.
+They wait busily for the next product, so that threads of another pool only get in their way: NumPy's, where its
+products come before a loop (milliseconds are lost), or ours. PyTorch's builds for Linux bring GCC's OpenMP library,
+whose pool is open to whoever calls it; where there is another one, loops run in one thread.
 """
 
 import ctypes
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -17,6 +19,24 @@ from .fused import Launch
 
 LARGE = 1 << 17
 """From so many elements on a loop is shared out: waking the others takes as long as 20,000 of an update."""
+
+
+class Awake:
+    """Do the threads wait for work? They do when a product has been computed in them since this was last asked."""
+
+    def __init__(self) -> None:
+        self._is = False
+
+    def after(self, product: Callable[..., Any]) -> Callable[..., Any]:
+        def woken(*arguments: Any, **options: Any) -> Any:
+            self._is = True
+            return product(*arguments, **options)
+
+        return woken
+
+    def __call__(self) -> bool:
+        found, self._is = self._is, False
+        return found
 
 
 @cache
@@ -67,8 +87,8 @@ def compiled(text: str, function: Any) -> Any:
     return cfunc(types.void(types.CPointer(types.voidptr)))(space["part"])
 
 
-def launcher(loop: Loop) -> Launch | None:
-    """Like that of numba_loop, but large arrays are shared out among the threads."""
+def launcher(is_awake: Callable[[], bool], loop: Loop) -> Launch | None:
+    """Like that of numba_loop, but large arrays are shared out among the threads, where these are awake."""
     alone, library = numba_loop.launcher(loop), openmp()
     if alone is None or library is None:
         return alone
@@ -76,7 +96,7 @@ def launcher(loop: Loop) -> Launch | None:
     part = compiled(source(loop, flushing is not None), numba_loop.compiled(numba_loop.source(loop)))
 
     def launch(arrays: list[Any], numbers: tuple[float, ...]) -> None:
-        if arrays[0].size < LARGE:
+        if not is_awake() or arrays[0].size < LARGE:
             return alone(arrays, numbers)
         threads = library.omp_get_max_threads()
         told, room = np.array([arrays[0].size, *numbers], np.float64), np.empty((threads, ROOM), np.uint8)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import REQUIRED
 
-from mlp_xp.backends import numba_loop, select, team
+from mlp_xp.backends import numba_loop, program, select, team
 from mlp_xp.backends.denormals import control
 from mlp_xp.backends.elementwise import NUMBA, Loop
 
@@ -29,6 +29,10 @@ def arrays_of(size: int, dtype: str) -> list[np.ndarray]:
     return [rng.random(size).astype(dtype) for _ in range(3)]
 
 
+def always() -> bool:
+    return True
+
+
 def loop_of(dtype: str) -> Loop:
     like = np.zeros(8, dtype)
     return Loop(rule, (like, like, (like,), (0.1, 0.9), ()), dtype, NUMBA)
@@ -39,7 +43,7 @@ def loop_of(dtype: str) -> Loop:
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_every_number_is_that_of_one_thread(monkeypatch: pytest.MonkeyPatch, dtype: str, threads: int) -> None:
     monkeypatch.setattr(team, "LARGE", 2)
-    shared, alone = team.launcher(loop_of(dtype)), numba_loop.launcher(loop_of(dtype))
+    shared, alone = team.launcher(always, loop_of(dtype)), numba_loop.launcher(loop_of(dtype))
     assert shared is not None and alone is not None
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -60,7 +64,7 @@ def test_denormal_numbers_are_zero_in_every_thread_and_only_meanwhile(monkeypatc
     if control() is None:
         pytest.skip("this processor and system leave denormal numbers as they are")
     monkeypatch.setattr(team, "LARGE", 2)
-    launch = team.launcher(loop_of("float32"))
+    launch = team.launcher(always, loop_of("float32"))
     assert launch is not None
     p, g, s = np.ones(64, np.float32), np.zeros(64, np.float32), np.full(64, 1e-38, np.float32)
     before = torch.get_num_threads()
@@ -77,10 +81,14 @@ def test_denormal_numbers_are_zero_in_every_thread_and_only_meanwhile(monkeypatc
 
 
 @needs_gcc
-def test_an_update_of_pytorchs_backend_is_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("products", ["PyTorch's", "NumPy's"])
+def test_an_update_is_shared_out_where_products_were(monkeypatch: pytest.MonkeyPatch, products: str) -> None:
+    """After a product in NumPy's threads those of PyTorch would have to wait for them."""
     from mlp_xp import nn, optim, train
 
     monkeypatch.setattr(team, "LARGE", 1000)
+    monkeypatch.setattr(program, "LARGE", 1000 if products == "PyTorch's" else 1 << 24)
+    monkeypatch.setattr(program, "SMALL", 100)
     calls, library = [], team.openmp()
 
     class Watched:
@@ -100,7 +108,8 @@ def test_an_update_of_pytorchs_backend_is_shared_out(monkeypatch: pytest.MonkeyP
         trainer = train.Trainer(model, nn.SoftmaxCrossEntropy(), optim.Adam(0.01), backend=word, dtype="float64")
         trainer.fit(x, y, epochs=3, batch_size=4, progress=False)
         weights[word] = trainer.parameters
-        assert trainer.fallback == "" and len(calls) == 6  # only PyTorch's
+        assert trainer.fallback == ""
+        assert len(calls) == (6 if products == "PyTorch's" else 0)  # none on NumPy
     for name, value in weights["torch"].items():
         np.testing.assert_allclose(value, weights["numpy"][name], rtol=1e-10, atol=1e-12)
 
@@ -108,7 +117,7 @@ def test_an_update_of_pytorchs_backend_is_shared_out(monkeypatch: pytest.MonkeyP
 def test_without_that_library_a_loop_runs_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(team, "LARGE", 2)
     monkeypatch.setattr(team, "openmp", lambda: None)
-    launch = team.launcher(loop_of("float64"))
+    launch = team.launcher(always, loop_of("float64"))
     assert launch is not None
     found, expected = arrays_of(9, "float64"), arrays_of(9, "float64")
     launch(found, (0.1, 0.9))
