@@ -9,8 +9,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import array_api_compat
-
 from mlp_xp import backends, random
 from mlp_xp.nn import Layer, Layout, Loss, ShapeError, scheduled_numbers
 from mlp_xp.nn.layout import Vector
@@ -231,7 +229,9 @@ class Trainer:
 
     def named(self, flat: Array) -> dict[str, Any]:
         """A vector shaped like the parameters (or an optimizer's slot) by names, as NumPy arrays of their own."""
-        return self._by_name(self.layout, flat)
+        with self.backend.scope():
+            parts = self.layout.named(self.backend.xp, flat)
+            return {name: self.backend.to_host(part).copy() for name, part in parts.items()}
 
     def flat(self, values: dict[str, Any]) -> Array:
         """The inverse of `named`: one vector on the device."""
@@ -240,14 +240,10 @@ class Trainer:
             return self._join(self.layout, self._tree(self._fitting(values, self.layout.entries), beside))
 
     def _named(self, flat: Array) -> dict[str, Any]:
-        parts = self.named(flat)
-        return parts if self.state.buffers is None else parts | self._by_name(self.layout.buffers, self.state.buffers)
-
-    def _by_name(self, vector: Vector, array: Array) -> dict[str, Any]:
         with self.backend.scope():
-            host = self.backend.to_host(array)  # at once, and cut there
-        xp = array_api_compat.array_namespace(host)
-        return {name: part.copy() for name, part in vector.named(xp, host).items()}
+            buffers = self.layout.buffers.named(self.backend.xp, self.state.buffers)
+            parts = self.layout.named(self.backend.xp, flat) | buffers
+            return {entry.name: self.backend.to_host(parts[entry.name]).copy() for entry in self._entries}
 
     @property
     def _entries(self) -> tuple[Any, ...]:
