@@ -1,8 +1,10 @@
 """How numbers are compared, and how a layer is run on a backend."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 
 from mlp_xp import backends, nn, random
 from mlp_xp.nn.layout import updated
@@ -61,3 +63,9 @@ def at(tree: Any, name: str) -> Any:
     for part in name.split("."):
         tree = tree[part]
     return tree
+
+
+def first_and_slow(cases: Sequence[Any]) -> list[Any]:
+    """Of cases that take seconds each and differ little, the first for every run, and the others before a release."""
+    first, *others = cases
+    return [first, *(pytest.param(each, marks=pytest.mark.slow) for each in others)]

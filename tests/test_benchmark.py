@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import assert_close
+from helpers import assert_close, first_and_slow
 
 from mlp_xp import data
 
@@ -96,7 +96,7 @@ def test_the_floor_is_every_product_of_a_step_and_one_pass_over_the_optimizers_m
 
 @compiling
 @pytest.mark.usefixtures("no_cpp")
-@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
+@pytest.mark.parametrize("optimizer", first_and_slow(["Adam", "SGD"]))
 @pytest.mark.parametrize("word", ["sklearn", "torch", "torch-fused", "torch-compile", "jax"])
 def test_every_peer_reaches_the_same_weights_and_answers(word: str, optimizer: str) -> None:
     """Over two epochs, in which the optimizer goes on, and with a last batch that is smaller."""

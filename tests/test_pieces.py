@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import OPTIMIZERS
-from helpers import assert_close
+from helpers import assert_close, first_and_slow
 
 from mlp_xp import nn, optim, train
 from mlp_xp.backends import pieces
@@ -36,7 +36,7 @@ def test_small_pieces_stay_together_and_large_ones_are_by_themselves(monkeypatch
     assert pieces.spans((0, 10, 20)) == (slice(0, 20),)
 
 
-@pytest.mark.parametrize("name", CHOSEN)
+@pytest.mark.parametrize("name", first_and_slow(CHOSEN))
 def test_a_training_in_pieces_is_that_of_whole_vectors(
     get_backend: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

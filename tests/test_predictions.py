@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import first_and_slow
 
 from mlp_xp import backends, nn, optim, train
 from mlp_xp.backends import query
@@ -57,7 +58,7 @@ def programs(shared: Any) -> list[Program]:
     return [each for one in shared._idle for each in one._found.values() if isinstance(each, Program)]  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("how", ["auto", False])
+@pytest.mark.parametrize("how", first_and_slow(["auto", False]))
 def test_they_are_those_of_the_present_weights(backend: backends.Backend, how: Any) -> None:
     trainer = net(backend, compile=how)
     assert_present(trainer)

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import OPTIMIZERS
-from helpers import assert_close
+from helpers import assert_close, first_and_slow
 
 from mlp_xp import nn, optim, schedules, train
 from mlp_xp.backends.several import MOST, Several
 from mlp_xp.train.precision import Inside
 
 X, LABELS = np.random.default_rng(0).normal(size=(150, 3)), np.arange(150) % 3
-CHOSEN = ("SGD, every option", "Adam", "EMA")
+CHOSEN = ("Adam", "SGD, every option", "EMA")
 
 
 class EveryStep(train.Callback):
@@ -49,7 +49,7 @@ def calls_of(trainer: train.Trainer) -> list[int]:
     return calls
 
 
-@pytest.mark.parametrize("name", CHOSEN)
+@pytest.mark.parametrize("name", first_and_slow(CHOSEN))
 def test_steps_made_together_train_as_steps_made_alone(get_backend: Any, name: str) -> None:
     together, alone = (trainer_of(get_backend("jax"), OPTIMIZERS[name], dtype="float64") for _ in range(2))
     many, one, looks = calls_of(together), calls_of(alone), EveryStep()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import assert_close
+from helpers import assert_close, first_and_slow
 
 from mlp_xp import backends, nn, optim, train
 from mlp_xp.backends.on_numpy import NumPyBackend
@@ -901,7 +901,7 @@ class Scaled(nn.Tanh):
 LOOKING = nn.Sequential(nn.Linear(3, 4), Scaled(), nn.Linear(4, 2))
 
 
-@pytest.mark.parametrize("word", ["numpy", "jax"])
+@pytest.mark.parametrize("word", first_and_slow(["numpy", "jax"]))
 def test_a_step_that_cannot_be_compiled_runs_as_it_is_and_says_why(get_backend: Any, word: str) -> None:
     backend = get_backend(word)
     trainer, plain = new(backend, LOOKING), new(backend, LOOKING, compile=False)
