@@ -3,13 +3,12 @@
 import ctypes
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from threading import local
 from typing import Any
 
 from .tape import Array
 
-NAMES = ("libcublas.so.13", "libcublas.so.12")
 KINDS = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}
 """Of cudaDataType, by the names of dtypes."""
 SINGLE, DOUBLE, TF32 = 68, 70, 77
@@ -23,20 +22,23 @@ def library(cupy: Any) -> Any:
     if cupy.cuda.runtime.is_hip or not hasattr(os, "RTLD_NOLOAD"):
         return None
     cupy.cuda.get_cublas_handle()  # so that it is loaded
-    for name in NAMES:
-        with suppress(OSError):
-            found = ctypes.CDLL(name, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
-            pointer, number = ctypes.c_void_p, ctypes.c_int
-            matrix = pointer, number, number
-            found.cublasCreate_v2.argtypes = (pointer,)
-            found.cublasSetStream_v2.argtypes = pointer, pointer
-            found.cublasSetWorkspace_v2.argtypes = pointer, pointer, ctypes.c_size_t
-            found.cublasGemmEx.argtypes = (
-                *(pointer, number, number, number, number, number),
-                *(pointer, *matrix, *matrix, pointer, *matrix, number, number),
-            )
-            return found
-    return None
+    name = (
+        f"libcublas.so.{cupy.cuda.runtime.runtimeGetVersion() // 1000}"  # another package may have loaded another one
+    )
+    try:
+        found = ctypes.CDLL(name, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+    except OSError:
+        return None
+    pointer, number = ctypes.c_void_p, ctypes.c_int
+    matrix = pointer, number, number
+    found.cublasCreate_v2.argtypes = (pointer,)
+    found.cublasSetStream_v2.argtypes = pointer, pointer
+    found.cublasSetWorkspace_v2.argtypes = pointer, pointer, ctypes.c_size_t
+    found.cublasGemmEx.argtypes = (
+        *(pointer, number, number, number, number, number),
+        *(pointer, *matrix, *matrix, pointer, *matrix, number, number),
+    )
+    return found
 
 
 class Products:
@@ -50,9 +52,10 @@ class Products:
         self._mine = local()
 
     def dot(self, a: Array, b: Array, out: Array) -> None:
-        """out = a b for matrices of one dtype, `out` without gaps, in the current stream."""
+        """out = a b for matrices, `out` without gaps, in the current stream."""
         first, second, kind = operand(a), operand(b), KINDS.get(a.dtype.name)
-        if first is None or second is None or kind is None or out.size == 0 or a.size == 0:
+        alike = kind is not None and a.dtype == b.dtype == out.dtype
+        if first is None or second is None or not alike or out.size == 0 or a.size == 0:
             self._cupy.dot(a, b, out)
             return
         handle = self._handle(self._cupy.cuda.get_current_stream().ptr)
@@ -71,11 +74,14 @@ class Products:
         )
 
     @contextmanager
-    def captured_for(self, stream: int, capture: int) -> Iterator[None]:
-        """Inside, products go into a stream that is captured; they work in the memory of the one that replays it."""
-        self._follow(capture, stream)
+    def captured_for(self, stream: int, capture: int) -> Iterator[Array]:
+        """Inside, products go into a stream that is captured; they work in the memory of the one that replays it.
+
+        That memory is given, for whoever replays it to keep: it is this thread's, which may end before.
+        """
         try:
-            yield
+            self._follow(capture, stream)
+            yield self._mine.workspaces[stream]
         finally:
             self._mine.stream = None
 
@@ -92,7 +98,7 @@ class Products:
             self._checked("cublasCreate_v2", ctypes.byref(mine.handle))
         if place not in mine.workspaces:
             mine.workspaces[place] = self._cupy.empty(self._workspace, dtype="uint8")
-        workspace = mine.workspaces[place]
+        workspace, mine.stream = mine.workspaces[place], None
         self._checked("cublasSetStream_v2", mine.handle, stream)
         self._checked("cublasSetWorkspace_v2", mine.handle, workspace.data.ptr, workspace.nbytes)  # a stream resets it
         mine.stream = stream

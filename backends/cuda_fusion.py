@@ -74,7 +74,7 @@ def _as_sums(call: Call) -> Iterator[Call]:
 
     (last,) = another("elementwise", np.multiply, (x, y), shape)
     yield last
-    length = max(each for each in range(1, min(shape[-1], LONGEST) + 1) if shape[-1] % each == 0)
+    length = max((each for each in range(1, min(shape[-1], LONGEST) + 1) if shape[-1] % each == 0), default=1)
     if 1 < length < shape[-1] <= length * LONGEST:
         shape = (*shape[:-1], shape[-1] // length, length)
         (last,) = another("view", np.reshape, (last.results[0], shape), shape)

@@ -123,6 +123,9 @@ class CudaCompiled(Compiled):
             raise Untraceable("kernels made for it gave other numbers than the step as it is written")
         replay: Replay | None = program.space.get("replay")
         if replay is not None:  # it gives what becomes of the first argument: another step from there is a graph
+            for one, other in zip(leaves(mine), leaves(theirs), strict=True):
+                if self._is_array(other):
+                    self._cupy.copyto(one, other)
             before, others = copied(theirs), arguments[1:]
             if not self._all_agree(program.run(mine, *others), self._plain(theirs, *others), before):
                 replay.give_up("its graph gave other numbers than the step as it is written")
@@ -302,7 +305,7 @@ class CudaWriter(Writer):
         if isinstance(thing, np.ndarray) and not isinstance(thing, self._arrays.kind):
             if id(thing) not in self._constants:
                 name = self._constants[id(thing)] = f"c{len(self._constants)}"
-                self._space[name], self._space[f"kept_{name}"] = self._cupy.asarray(thing), thing
+                self._space[name], self._space[f"kept_{name}"] = self._cupy.asarray(thing, order="C"), thing
             return self._constants[id(thing)]
         if callable(thing) and not isinstance(thing, Recorded):
             thing = self._own(thing)

@@ -2,13 +2,23 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from threading import Lock
+from typing import Any, NamedTuple
 
 from .cublas import Products
 from .tape import Array
 
 GRAPHS = 16
 """So many are kept, of arrays that lie where they did."""
+CAPTURING = Lock()
+"""While a stream is captured nobody may wait for the whole device."""
+
+
+class Captured(NamedTuple):
+    """A graph, and the memory that it works in beside that of the arrays."""
+
+    graph: Any
+    held: list[Any]
 
 
 class Replay:
@@ -22,7 +32,7 @@ class Replay:
         self._cupy, self._products = cupy, products
         self._pool = cupy.cuda.MemoryPool()
         """What is allocated within launches belongs to the graphs: nobody else may be given it."""
-        self._graphs: dict[tuple[int, ...], Any] = {}
+        self._graphs: dict[tuple[int, ...], Captured | None] = {}
         """By the stream and the addresses; None for those seen once."""
         self.reason = ""
 
@@ -36,25 +46,37 @@ class Replay:
             self._remember(key, None)
             launches()  # which loads what a capture must find loaded
             return
-        graph = self._graphs[key]
-        if graph is None:
-            try:
-                graph = self._captured(launches, stream)
-            except Exception as error:  # whatever the device refuses
-                self.give_up(f"{type(error).__name__}: {error}")
-                launches()
-                return
-            self._remember(key, graph)
-        graph.launch()
+        known = self._graphs[key]
+        if known is not None:
+            known.graph.launch()
+            return
+        try:
+            made = self._captured(launches, stream)
+            made.graph.launch()
+        except Exception as error:  # whatever the device refuses
+            self.give_up(f"{type(error).__name__}: {error}")
+            launches()
+            return
+        self._remember(key, made)
 
     def give_up(self, reason: str) -> None:
         self.reason = reason
         self._graphs.clear()
 
-    def _captured(self, launches: Callable[[], None], stream: int) -> Any:
+    def _captured(self, launches: Callable[[], None], stream: int) -> Captured:
+        held: list[Any] = []
+
+        def allocated(nbytes: int) -> Any:
+            held.append(self._pool.malloc(nbytes))
+            return held[-1]
+
         capture = self._cupy.cuda.Stream(non_blocking=True)  # the default stream cannot be captured
-        allocator = self._cupy.cuda.using_allocator(self._pool.malloc)
-        with capture, allocator, self._products.captured_for(stream, capture.ptr):
+        with (
+            CAPTURING,
+            capture,
+            self._products.captured_for(stream, capture.ptr) as workspace,
+            self._cupy.cuda.using_allocator(allocated),
+        ):
             capture.begin_capture()
             try:
                 launches()
@@ -62,9 +84,9 @@ class Replay:
                 with suppress(Exception):
                     capture.end_capture()
                 raise
-            return capture.end_capture()
+            return Captured(capture.end_capture(), [workspace, *held])
 
-    def _remember(self, key: tuple[int, ...], graph: Any) -> None:
+    def _remember(self, key: tuple[int, ...], graph: Captured | None) -> None:
         self._graphs.pop(key, None)
         self._graphs[key] = graph
         while len(self._graphs) > GRAPHS:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .cuda_replay import CAPTURING
+
 LINE = 512
 """Bytes: an array begins at a multiple of it."""
 
@@ -63,4 +65,5 @@ class Staging:
         slot.device = self._cupy.empty(nbytes, np.uint8)
         slot.nbytes, slot.read = nbytes, None
         # The pool may give memory that somebody has let go of whose kernels are still to run.
-        self._cupy.cuda.Device().synchronize()
+        with CAPTURING:
+            self._cupy.cuda.Device().synchronize()

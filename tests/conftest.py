@@ -1,9 +1,12 @@
 """The backends that the tests run on, and what happens where one is missing."""
 
+import atexit
 import functools
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,13 @@ import pytest
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # scikit-learn's array API needs it before SciPy is imported
 # Compiling is most of the time on JAX: two fifths of it go with XLA's optimizations, which .ci/run tests by themselves.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+# What has been compiled once is not compiled again, by whichever of the processes that run the tests.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="mlp_xp_jax_")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 from mlp_xp import backends
 from mlp_xp.backends.on_numpy import NumPyBackend

@@ -195,6 +195,7 @@ CUDA = SimpleNamespace(
     Stream=Stream,
     MemoryPool=lambda: SimpleNamespace(malloc=None),
     using_allocator=lambda allocator: nullcontext(),
+    runtime=SimpleNamespace(is_hip=False, runtimeGetVersion=lambda: 13020),
 )
 try:
     import cupy
@@ -286,7 +287,7 @@ class Compiler:
             "RawKernel": self.function,
             "RawModule": module,
             "empty": lambda size, dtype: on_device(np.full(size, 0xCB, dtype)),
-            "asarray": on_device,
+            "asarray": lambda array, order="K": on_device(np.array(array, order=order, copy=None)),
             "asnumpy": lambda array, order="C": np.array(array, order=order),
             "dot": dot,
             "cuda": CUDA,

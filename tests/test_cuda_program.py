@@ -268,8 +268,8 @@ def cupy_on_host_memory(compiler: Compiler) -> Any:
         memory = (ctypes.c_char * span).from_address(x.data.ptr)
         return np.ndarray(x.shape, x.dtype, memory, strides=x.strides)
 
-    def given(x: Any) -> Any:
-        kept = np.array(x, order="C", ndmin=1)
+    def given(x: Any, order: Any = "C") -> Any:
+        kept = np.array(x, order=order, ndmin=1)
         memory = cupy.cuda.UnownedMemory(kept.ctypes.data, kept.nbytes, kept, 0)
         return cupy.ndarray(np.shape(x), kept.dtype, cupy.cuda.MemoryPointer(memory, 0))
 
@@ -409,7 +409,13 @@ def test_lines_too_long_for_a_few_threads_are_cupys(compiler: Compiler, monkeypa
     assert step.reason == ""
 
 
-@pytest.mark.parametrize("size", [1, 7, 8192, 3 * 8192, 8209])
+def test_constants_may_lie_in_any_order(compiler: Compiler) -> None:
+    turned = np.random.default_rng(3).normal(size=(4, 6)).T
+    x = np.random.default_rng(4).normal(size=(6, 4))
+    assert replayed(compiler, lambda xp, x: (x * xp.asarray(turned), x.mT @ xp.asarray(turned)), x).reason == ""
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8192, 3 * 8192, 8209])
 def test_products_of_long_vectors_are_sums_of_lines(compiler: Compiler, size: int) -> None:
     """CuPy has none; and one of a prime number of elements is no sum of lines that are alike."""
     x, y = np.random.default_rng(3).uniform(size=(2, 2, size))

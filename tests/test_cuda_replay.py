@@ -2,6 +2,8 @@
 
 import ctypes
 import re
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -189,6 +191,42 @@ def test_another_stream_has_a_graph_of_its_own() -> None:
     assert len(Stream.graphs) == before + 1
 
 
+def test_a_graph_keeps_the_memory_that_it_works_in() -> None:
+    """That of a thread which has ended, and what was allocated while it was captured."""
+    pool = SimpleNamespace(malloc=lambda nbytes: f"{nbytes} bytes")
+    allocators: list[Any] = []
+    run, x = replay(), on_device(np.ones((4, 4)))
+    run._pool = pool
+    run._cupy.cuda = SimpleNamespace(
+        **vars(CUDA) | {"using_allocator": lambda each: allocators.append(each) or nullcontext()}
+    )
+
+    def launches() -> None:
+        run._products.dot(x, x, x)
+        if Stream.current.graph is not None:
+            assert cuda_replay.CAPTURING.locked()
+            allocators[-1](64)
+
+    with ThreadPoolExecutor(1) as thread:
+        for _ in range(2):
+            thread.submit(run, launches, x).result()
+    (kept,) = run._graphs.values()
+    assert run.reason == "" and kept is not None and not cuda_replay.CAPTURING.locked()
+    workspace, *allocated = kept.held
+    assert workspace.nbytes == 64 and allocated == ["64 bytes"]
+
+
+def test_a_graph_that_cannot_be_launched_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Graph) -> None:
+        raise MemoryError("no room for it")
+
+    monkeypatch.setattr(Graph, "launch", full)
+    launches, run, x = Watched(), replay(), on_device(np.ones(3))
+    run(launches, x)
+    run(launches, x)
+    assert run.reason == "MemoryError: no room for it" and launches.runs == 3
+
+
 def test_few_graphs_are_kept() -> None:
     launches, run = Watched(), replay()
     arrays = [on_device(np.ones(3)) for _ in range(cuda_replay.GRAPHS + 5)]
@@ -250,9 +288,9 @@ def test_what_does_not_lie_in_lines_is_left_to_cupy() -> None:
     odd, x = (on_device(np.ones((8, 8), np.float32)) for _ in range(2))
     spread = on_device(np.broadcast_to(np.float32(1), (4, 4)))
     out = on_device(np.zeros((4, 4), np.float32))
-    for a in (odd[::2, ::2], spread, on_device(np.ones((4, 4), np.int64)), odd[:4, :0]):
+    for a in (odd[::2, ::2], spread, on_device(np.ones((4, 4), np.int64)), on_device(np.ones((4, 4))), odd[:4, :0]):
         products.dot(a, x[:4, :4] if a.shape == (4, 4) else x[:0, :4], out)
-    assert len(calls) == 4
+    assert len(calls) == 5
     assert operand(odd[::2, :3]) == (0, 16) and operand(odd[::2, ::2]) is None
 
 
@@ -314,15 +352,17 @@ def test_the_library_is_the_one_that_cupy_has_loaded(monkeypatch: pytest.MonkeyP
 
     def opened(name: str, mode: int) -> Any:
         asked.append(name)
-        if "13" in name:
+        if "11" in name:
             raise OSError
         return made
 
     monkeypatch.setattr(ctypes, "CDLL", opened)
     loaded: list[int] = []
-    runtime = SimpleNamespace(is_hip=False)
+    runtime = SimpleNamespace(is_hip=False, runtimeGetVersion=lambda: 12090)
     cupy = SimpleNamespace(cuda=SimpleNamespace(runtime=runtime, get_cublas_handle=lambda: loaded.append(1)))
-    assert cublas.library(cupy) is made and loaded == [1] and len(asked) == 2
+    assert cublas.library(cupy) is made and loaded == [1] and asked == ["libcublas.so.12"]
     assert len(made.cublasGemmEx.argtypes) == 19
-    runtime.is_hip = True
+    runtime.runtimeGetVersion = lambda: 11080
+    assert cublas.library(cupy) is None
+    runtime.is_hip, runtime.runtimeGetVersion = True, lambda: 12090
     assert cublas.library(cupy) is None

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from mlp_xp import backends, data, nn, optim, train
+from mlp_xp.backends.cuda_replay import CAPTURING
 from mlp_xp.backends.on_cupy import CuPyBackend
 from mlp_xp.backends.on_numpy import NumPyBackend
 from mlp_xp.backends.staging import Staging
@@ -664,7 +665,7 @@ class PretendedCuPy(ModuleType):
     def __init__(self) -> None:
         super().__init__("cupy")
         self.computing, self.streams, self.pinned = PretendedStream(), [], 0
-        device = SimpleNamespace(synchronize=lambda: [stream.synchronize() for stream in self.streams])
+        device = SimpleNamespace(synchronize=self.wait_for_all)
         self.cuda = SimpleNamespace(
             get_current_stream=lambda: self.computing,
             Stream=self.stream,
@@ -684,6 +685,11 @@ class PretendedCuPy(ModuleType):
                 return made
 
         self.kind = Array
+
+    def wait_for_all(self) -> None:
+        assert CAPTURING.locked()  # CUDA refuses it while a graph is captured
+        for stream in self.streams:
+            stream.synchronize()
 
     def stream(self, non_blocking: bool) -> PretendedStream:
         self.streams.append(PretendedStream(non_blocking))
