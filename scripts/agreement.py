@@ -44,7 +44,7 @@ def check(case: Case, entrants: Sequence[Entrant]) -> None:
 def trained(entrant: Entrant, case: Case) -> Weights:
     assert entrant.make is not None
     contestant = entrant.make(case, first_weights(case))
-    contestant.epoch(*make_data(case), shuffle=False)
+    contestant.epoch(*contestant.put(*make_data(case)), shuffle=False)
     return contestant.weights()
 
 

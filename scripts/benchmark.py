@@ -10,8 +10,9 @@ the same batches, every contestant must reach the same weights. Then the contest
 that a machine that slows down for a while slows all of them down. What is reported is the median over the rounds, and
 as a ratio the median of the ratios within a round.
 
-What an epoch is made of, for every contestant alike: from rows in NumPy arrays to an updated net on the device, with
-the library's own checks of its input, the way to the device, the shuffle, every step, and the sum of the losses.
+What is timed, for every contestant alike, is an epoch: the library's own checks of its input, the shuffle, every step,
+and the sum of the losses, until the net on the device is the new one. For the time of a step the rows lie on the device
+already, in the library's own arrays; an epoch of MNIST starts from NumPy arrays, and the way to the device counts.
 
 - mlp_xp: wall time around `Trainer.fit(epochs=1)` of a trainer that exists already, and has compiled what it compiles.
 - scikit-learn: wall time around `MLPClassifier.partial_fit`: the checks of its input and its own loop over the batches.

@@ -21,8 +21,11 @@ FLOOR, SKLEARN = "floor", "scikit-learn"
 class Contestant(Protocol):
     """A net and its optimizer in some library, trained by that library's own means."""
 
-    def epoch(self, x: np.ndarray, y: np.ndarray, shuffle: bool = True) -> None:
-        """Train one epoch; come back when the device has finished."""
+    def put(self, x: np.ndarray, y: np.ndarray) -> tuple[Any, Any]:
+        """The data where it trains, in its own arrays."""
+
+    def epoch(self, x: Any, y: Any, shuffle: bool = True) -> None:
+        """Train one epoch, on NumPy arrays or on what `put` made of them; come back when the device has finished."""
 
     def weights(self) -> Weights: ...
 
@@ -49,7 +52,10 @@ class Ours:
         self._trainer.parameters = dict(zip(self._trainer.parameters, shaped, strict=True))
         self._batch = case.net.batch
 
-    def epoch(self, x: np.ndarray, y: np.ndarray, shuffle: bool = True) -> None:
+    def put(self, x: np.ndarray, y: np.ndarray) -> tuple[Any, Any]:
+        return self._trainer.backend.from_host(x), self._trainer.backend.from_host(y)
+
+    def epoch(self, x: Any, y: Any, shuffle: bool = True) -> None:
         self._trainer.fit(x, y, epochs=1, batch_size=self._batch, shuffle=shuffle, progress=False)
         self._trainer.backend.synchronize()
 
@@ -85,7 +91,10 @@ class ScikitLearn:
         self._estimator.coefs_[:], self._estimator.intercepts_[:] = start[::2], start[1::2]
         self._next = self._estimator.fit
 
-    def epoch(self, x: np.ndarray, y: np.ndarray, shuffle: bool = True) -> None:
+    def put(self, x: np.ndarray, y: np.ndarray) -> tuple[Any, Any]:
+        return x, y
+
+    def epoch(self, x: Any, y: Any, shuffle: bool = True) -> None:
         self._estimator.shuffle = shuffle
         self._train(self._next, x, y)
         self._next = self._estimator.partial_fit  # goes on with the optimizer that is there
@@ -139,7 +148,10 @@ class Floor:
                 self._products.append((dy, weight.T, array(np.ones(x.shape, case.dtype))))
         self._memory = array(np.ones(net.parameters * (1 + SLOTS[case.optimizer]), case.dtype))
 
-    def epoch(self, x: np.ndarray, y: np.ndarray, shuffle: bool = True) -> None:
+    def put(self, x: np.ndarray, y: np.ndarray) -> tuple[Any, Any]:
+        return x, y
+
+    def epoch(self, x: Any, y: Any, shuffle: bool = True) -> None:
         matmul, negative = self._library.matmul, self._library.negative
         for _ in range(0, len(x), self._batch):
             for a, b, out in self._products:

@@ -49,7 +49,11 @@ class JAX:
         with jax.enable_x64(self._exact), jax.default_matmul_precision("highest"), jax.default_device(self._device):
             yield
 
-    def epoch(self, x: np.ndarray, y: np.ndarray, shuffle: bool = True) -> None:
+    def put(self, x: np.ndarray, y: np.ndarray) -> tuple[Any, Any]:
+        with self._scope():
+            return jax.block_until_ready(jax.device_put((x, y.astype(np.int32)), self._device))
+
+    def epoch(self, x: Any, y: Any, shuffle: bool = True) -> None:
         rows = len(x)
         order = np.random.default_rng().permutation(rows) if shuffle else np.arange(rows)
         with self._scope():

@@ -15,7 +15,7 @@ from turns import Result, Turns, both_tables, compiling, present, ratios, times
 
 @dataclass
 class Steps:
-    """The time of a training step: an epoch over rows in NumPy arrays, by its number of steps."""
+    """The time of a training step: an epoch over rows that lie where they are trained with, by its number of steps."""
 
     cases: Sequence[Case]
     entrants: Sequence[Entrant]
@@ -59,11 +59,20 @@ class Steps:
 
 
 def train_in_turns(
-    result: Result, case: Case, data: tuple[np.ndarray, np.ndarray], entrants: Sequence[Entrant], rounds: int
+    result: Result,
+    case: Case,
+    data: tuple[np.ndarray, np.ndarray],
+    entrants: Sequence[Entrant],
+    rounds: int,
+    put: bool = True,
 ) -> Turns:
+    """put: do the rows lie where they are trained with before the clock runs?"""
     start = first_weights(case)
     contestants = {entrant.name: entrant.make(case, start) for entrant in entrants if entrant.make is not None}
-    turns = {name: partial(contestant.epoch, *data) for name, contestant in contestants.items()}
+    turns = {
+        name: partial(contestant.epoch, *(contestant.put(*data) if put else data))
+        for name, contestant in contestants.items()
+    }
     for name in result.take_turns(turns, rounds):
         yield f"{case}: {name}"
 

@@ -35,7 +35,7 @@ def mnist_case(hidden: tuple[int, ...], rows: int) -> Case:
 
 
 class Epochs(Steps):
-    """An epoch over all 60,000 images; the last batch is the smaller rest."""
+    """An epoch over all 60,000 images, from NumPy arrays; the last batch is the smaller rest."""
 
     def __init__(
         self,
@@ -54,7 +54,8 @@ class Epochs(Steps):
             check(case, self.entrants)
         for number, case in enumerate(self.cases):
             self.results.append(Result(self.what(number)))
-            with closing(train_in_turns(self.results[-1], case, training, self.entrants, self.rounds)) as turns:
+            result, entrants, rounds = self.results[-1], self.entrants, self.rounds
+            with closing(train_in_turns(result, case, training, entrants, rounds, put=False)) as turns:
                 yield from turns
 
 

@@ -40,14 +40,17 @@ class PyTorch:
             options |= {"eps": case.eps, "capturable": self.captured}
         self._optimizer = getattr(torch.optim, case.optimizer)(self._model.parameters(), **options)
 
-    def epoch(self, x: np.ndarray, y: np.ndarray, shuffle: bool = True) -> None:
+    def put(self, x: np.ndarray, y: np.ndarray) -> tuple[Any, Any]:
+        return torch.from_numpy(x).to(self._device), torch.from_numpy(y).to(self._device)
+
+    def epoch(self, x: Any, y: Any, shuffle: bool = True) -> None:
         # A compiled or recorded optimizer counts its steps in the default type, and corrects for them in that.
         with default_dtype(self._dtype):
             self._epoch(x, y, shuffle)
 
-    def _epoch(self, x: np.ndarray, y: np.ndarray, shuffle: bool) -> None:
+    def _epoch(self, x: Any, y: Any, shuffle: bool) -> None:
         device, rows = self._device, len(x)
-        inputs, targets = torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)
+        inputs, targets = torch.as_tensor(x, device=device), torch.as_tensor(y, device=device)
         order = torch.randperm(rows, device=device) if shuffle else torch.arange(rows, device=device)
         total = torch.zeros((), device=device)
         for start in range(0, rows, self._batch):
@@ -126,9 +129,9 @@ class Graph(PyTorch):
         self._total = torch.zeros((), device=self._device)
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, torch.Tensor]] = {}
 
-    def _epoch(self, x: np.ndarray, y: np.ndarray, shuffle: bool) -> None:
+    def _epoch(self, x: Any, y: Any, shuffle: bool) -> None:
         device, rows = self._device, len(x)
-        inputs, targets = torch.from_numpy(x), torch.from_numpy(y)
+        inputs, targets = torch.as_tensor(x), torch.as_tensor(y)
         if self._data is None or self._data[0].shape != inputs.shape:
             self._data = torch.empty_like(inputs, device=device), torch.empty_like(targets, device=device)
             self._graphs.clear()
