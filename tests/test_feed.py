@@ -117,12 +117,11 @@ def test_all_kinds_of_them_do(backend: backends.Backend) -> None:
 
 
 def test_they_are_never_floats_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    """50 MB of bytes: training, evaluation and the checks before take a few batches more."""
+    """50 MB of bytes: training, its recording, evaluation and the checks before take a few batches more."""
     pixels = np.random.default_rng(0).integers(0, 256, (64_000, 784), dtype=np.uint8)
     labels = np.arange(len(pixels)) % 10
     model = nn.Sequential(nn.Rescale(1 / 255), nn.Linear(784, 10))
-    # A recording has a stand-in of the data, of zeros that take no memory, but tracemalloc counts them.
-    trainer = train.Trainer(model, nn.SoftmaxCrossEntropy(), optim.SGD(0.1), backend="numpy", compile=False)
+    trainer = train.Trainer(model, nn.SoftmaxCrossEntropy(), optim.SGD(0.1), backend="numpy")
     monkeypatch.setattr("mlp_xp.train.trainer.EVALUATION_ROWS", 512)
     tracemalloc.start()
     for feed in ("auto", "stream"):
