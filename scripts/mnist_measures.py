@@ -11,7 +11,7 @@ import numpy as np
 from agreement import check
 from contestants import Entrant
 from measures import Steps, train_in_turns
-from nets import Case, Net, first_weights
+from nets import MNIST, Case, Net, first_weights
 from turns import Result, Turns, duration, markdown_table, present
 
 from mlp_xp import data
@@ -45,7 +45,7 @@ class Epochs(Steps):
         hidden: Sequence[tuple[int, ...]] = ((128, 64), (512, 512)),
     ) -> None:
         self.folder = folder
-        super().__init__([mnist_case(widths, 60_000) for widths in hidden], entrants, rounds)
+        super().__init__([mnist_case(widths, MNIST) for widths in hidden], entrants, rounds)
 
     def turns(self) -> Turns:
         training, _ = mnist(self.folder)

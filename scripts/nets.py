@@ -16,7 +16,7 @@ SLOTS = {"SGD": 0, "Adam": 2}
 EPOCH = 1.5e10
 """Multiplications and additions in an epoch of a net that says nothing else: a few tenths of a second on two cores."""
 MNIST = 60_000
-"""Rows for training; none of the nets is given many more at a time."""
+"""Its rows for training. An epoch of made-up rows has not many more: they lie in memory, for some libraries twice."""
 
 
 @dataclass(frozen=True)

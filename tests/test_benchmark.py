@@ -57,6 +57,14 @@ def test_the_nets_are_named_by_their_sizes() -> None:
     assert NETS[1].parameters == 31 * 32 + 33 * 16 + 17 * 2
 
 
+def test_epochs_are_long_and_their_rows_fit_the_memory() -> None:
+    from nets import sized
+
+    assert sized((2, 8, 2), 4).steps == 500
+    assert sized((784, 2048, 2048, 10), 128).steps == 50  # what is done once in a fit is to weigh little
+    assert sized((784, 2048, 2048, 10), 4096).steps == 20
+
+
 def test_what_training_cannot_do_without() -> None:
     parameters, activations = 6 * 7 + 8 * 6 + 7 * 3, 4 * (5 + 7 + 6 + 3)
     assert case("SGD").memory == 4 * (2 * parameters + activations)
@@ -432,6 +440,32 @@ def stripes(monkeypatch: pytest.MonkeyPatch) -> None:
         return x, y
 
     monkeypatch.setattr(data, "mnist", lambda folder: (*images(650), *images(100)))
+
+
+@pytest.mark.usefixtures("stripes")
+@pytest.mark.parametrize("steps", [True, False])
+def test_rows_are_put_where_steps_are_measured_before_the_clock_runs(steps: bool) -> None:
+    """An epoch of MNIST starts from NumPy arrays: the way to the device is a part of it."""
+    from contestants import Entrant, Ours
+    from measures import Steps
+    from mnist_measures import Epochs
+
+    from mlp_xp import backends
+
+    given: list[bool] = []
+
+    class Watched(Ours):
+        def put(self, x: np.ndarray, y: np.ndarray) -> tuple[Any, Any]:
+            return x.view(Put), y.view(Put)
+
+        def epoch(self, x: Any, y: Any, shuffle: bool = True) -> None:
+            given.append(isinstance(x, Put) and isinstance(y, Put))
+
+    class Put(np.ndarray): ...
+
+    entrant = Entrant("mlp_xp numpy", "ours", lambda case, start: Watched(case, start, backends.select("numpy")))
+    measure = Steps([case("SGD")], [entrant], 2) if steps else Epochs([entrant], 2, None, hidden=[(4,)])
+    assert finished(measure) and given == 3 * [steps]
 
 
 @pytest.mark.usefixtures("stripes")
