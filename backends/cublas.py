@@ -22,11 +22,9 @@ def library(cupy: Any) -> Any:
     if cupy.cuda.runtime.is_hip or not hasattr(os, "RTLD_NOLOAD"):
         return None
     cupy.cuda.get_cublas_handle()  # so that it is loaded
-    name = (
-        f"libcublas.so.{cupy.cuda.runtime.runtimeGetVersion() // 1000}"  # another package may have loaded another one
-    )
+    version = cupy.cuda.runtime.runtimeGetVersion() // 1000  # another package may have loaded a library of another one
     try:
-        found = ctypes.CDLL(name, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+        found = ctypes.CDLL(f"libcublas.so.{version}", mode=os.RTLD_NOLOAD | os.RTLD_NOW)
     except OSError:
         return None
     pointer, number = ctypes.c_void_p, ctypes.c_int
