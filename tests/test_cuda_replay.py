@@ -4,6 +4,7 @@ import ctypes
 import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,8 +17,10 @@ from test_cuda_kernel import has_compiler
 from mlp_xp import nn, optim, train
 from mlp_xp.backends import cuda_replay
 from mlp_xp.backends.cublas import Products, operand
-from mlp_xp.backends.cuda_program import NUMBERS
+from mlp_xp.backends.cuda_program import NUMBERS, CudaCompiled
 from mlp_xp.backends.cuda_replay import Replay
+from mlp_xp.backends.lean import lean
+from mlp_xp.backends.program import Program
 
 X, LABELS = np.random.default_rng(0).normal(size=(20, 4)), np.arange(20) % 3
 
@@ -113,6 +116,28 @@ def test_and_a_graph_that_does_something_else(compiler: Compiler, monkeypatch: p
     found = fitted(CuPyOnHost(compiler))
     assert_as_on_numpy(found)
     assert {each.reason for each in replays(found)} == {"its graph gave other numbers than the step as it is written"}
+
+
+def test_a_graph_is_tried_from_where_the_step_as_it_is_written_came_to(compiler: Compiler) -> None:
+    """Two ways may differ in rounding, and a second step may make much of that."""
+    backend, calls = CuPyOnHost(compiler), []
+
+    def step(xp: Any, state: Any) -> Any:
+        return xp.where(state > 1.5, state + 100.0, state + 1.0)
+
+    def plain(state: Any) -> Any:
+        calls.append(1)
+        found = step(backend.xp, state)
+        return found - 0.2 if len(calls) == 1 else found  # within what is allowed, and on the other side of 1.5
+
+    recorded = partial(step, lean)
+    compiled = CudaCompiled(backend._cupy, recorded, (0,), plain, "", backend.cublas)
+    state = on_device(np.full(4, 0.6))
+    for _ in range(4):
+        state = compiled(state)
+    (program,) = compiled._found.values()
+    assert isinstance(program, Program) and len(calls) >= 2
+    assert compiled.reason == "" and program.space["replay"].reason == ""
 
 
 def test_without_cublas_there_are_no_graphs(compiler: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
